@@ -1,0 +1,131 @@
+import { readFileSync } from 'node:fs';
+import type { Config } from '../config.js';
+import { keyFingerprint } from '../kraken/account.js';
+import { FileStore, MAX_NONCE, parseState, readState } from '../nonce/file-store.js';
+import { describeHolder, readHolder } from '../nonce/holder.js';
+import type { NonceState } from '../nonce/store.js';
+import { UsageError, type Terminal } from './terminal.js';
+
+const UNITS = { ms: 1n, s: 1_000n, m: 60_000n, h: 3_600_000n, d: 86_400_000n } as const;
+const NS_PER_MS = 1_000_000n;
+/** A jump costs every other program of the key that much time; a week is more than any clock error. */
+const MAX_JUMP_MS = 7n * UNITS.d;
+
+/** `nonce show`: the state as it is on disk. Takes no lock and changes nothing. */
+export function showNonce(config: Config, terminal: Terminal): void {
+  const { file } = config.nonce;
+  const state = readState(file);
+  terminal.print(`state file   ${file}`);
+  if (state === undefined) {
+    terminal.print('floor        none yet: the first start begins at the clock');
+    return;
+  }
+  const holder = readHolder(`${file}.holder`);
+  terminal.print(`owner        ${holder === undefined ? 'none' : describeHolder(holder)}`);
+  terminal.print(`floor        ${state.floor}  ${describeLead(state.floor, terminal)}`);
+  const names = accountNames(config);
+  for (const [fingerprint, floor] of state.keyFloors) {
+    const name = names.get(fingerprint) ?? 'a key not in the config';
+    terminal.print(`key floor    ${floor}  ${describeLead(floor, terminal)}  ${fingerprint} (${name})`);
+  }
+  if (holder !== undefined)
+    terminal.print('While a process owns the state, the floor on disk is ahead of what it has used.');
+}
+
+/** `nonce import FILE`: takes a floor over, from the seed system or another machine. Never goes down. */
+export async function importNonce(config: Config, source: string, terminal: Terminal): Promise<void> {
+  const imported = parseState(readFileSync(source, 'latin1'), source);
+  await withState(config, async (current, write) => {
+    if (current !== undefined && current.floor > imported.floor) {
+      throw new UsageError(
+        `refused: the state's floor ${current.floor} is above ${imported.floor} in ${source}; a floor never goes down`,
+      );
+    }
+    const keyFloors = new Map(current?.keyFloors);
+    for (const [key, floor] of imported.keyFloors) {
+      if (floor > (keyFloors.get(key) ?? 0n)) keyFloors.set(key, floor);
+    }
+    await write({ floor: imported.floor, keyFloors });
+    terminal.print(`imported     floor ${imported.floor}  ${describeLead(imported.floor, terminal)}`);
+    terminal.print(`state file   ${config.nonce.file}`);
+  });
+}
+
+export interface JumpOptions {
+  readonly by: string | undefined;
+  /** Only this account's key; all keys without it. */
+  readonly account: string | undefined;
+  /** For scripts: do not ask. */
+  readonly yes: boolean;
+}
+
+/** `nonce jump --by <duration>`: lifts the floor. Says what becomes of the key before it asks. */
+export async function jumpNonce(config: Config, options: JumpOptions, terminal: Terminal): Promise<void> {
+  const byMs = parseDuration(options.by);
+  const account = config.accounts.find(({ name }) => name === options.account);
+  if (options.account !== undefined && account === undefined) {
+    throw new UsageError(`--account must be one of: ${config.accounts.map(({ name }) => name).join(', ')}`);
+  }
+  await withState(config, async (current, write) => {
+    const clock = BigInt(terminal.now()) * NS_PER_MS;
+    const keyFloors = new Map(current?.keyFloors);
+    const fingerprint = account === undefined ? undefined : keyFingerprint(account.key);
+    const common = max(current?.floor ?? 0n, clock);
+    const from = fingerprint === undefined ? common : max(common, keyFloors.get(fingerprint) ?? 0n);
+    const to = from + byMs * NS_PER_MS;
+    if (to >= MAX_NONCE)
+      throw new UsageError('refused: the jump would pass the last nonce Kraken takes (2^63 - 1)');
+    terminal.print(`jump         ${from} -> ${to}  ${describeLead(to, terminal)}`);
+    terminal.print(`for          ${account === undefined ? 'all keys' : `the key of ${account.name}`}`);
+    terminal.print(
+      'What becomes of the key: from the next call on Kraken refuses every nonce below the new floor, for ever. ' +
+        'This proxy goes on above it. Another program that uses the key directly with a nanosecond clock gets ' +
+        '"EAPI:Invalid nonce" until the clock has passed the new floor; one that counts in milliseconds or ' +
+        'microseconds can never use the key again. This cannot be undone.',
+    );
+    if (!options.yes && !(await terminal.confirm('Jump? [y/N] '))) {
+      terminal.print('nothing was changed');
+      return;
+    }
+    if (fingerprint === undefined) await write({ floor: to, keyFloors });
+    else await write({ floor: current?.floor ?? clock, keyFloors: keyFloors.set(fingerprint, to) });
+    terminal.print(`done         the next start goes on above ${to}`);
+  });
+}
+
+/** Owns the state for the time of an act: a running proxy makes this fail and is named. */
+async function withState(
+  config: Config,
+  act: (current: NonceState | undefined, write: (state: NonceState) => Promise<void>) => Promise<void>,
+): Promise<void> {
+  const store = await FileStore.open(config.nonce.file);
+  try {
+    await act(store.initial, (state) => store.write(state));
+  } finally {
+    await store.close();
+  }
+}
+
+function parseDuration(text: string | undefined): bigint {
+  const [, count, unit] = /^([1-9]\d{0,11})(ms|s|m|h|d)$/.exec(text ?? '') ?? [];
+  const ms = count === undefined ? undefined : BigInt(count) * UNITS[unit as keyof typeof UNITS];
+  if (ms === undefined || ms > MAX_JUMP_MS) {
+    throw new UsageError('--by needs a duration such as 500ms, 30s, 10m, 1h or 2d, at most 7d');
+  }
+  return ms;
+}
+
+function describeLead(floor: bigint, terminal: Terminal): string {
+  const seconds = Number(floor / NS_PER_MS - BigInt(terminal.now())) / 1_000;
+  const when = new Date(Number(floor / NS_PER_MS)).toISOString();
+  const distance = `${Math.abs(seconds).toFixed(1)} s`;
+  return `(${when}, ${seconds > 0 ? `${distance} ahead of the clock` : `${distance} behind the clock`})`;
+}
+
+function accountNames(config: Config): Map<string, string> {
+  return new Map(config.accounts.map(({ name, key }) => [keyFingerprint(key), name]));
+}
+
+function max(one: bigint, other: bigint): bigint {
+  return one > other ? one : other;
+}

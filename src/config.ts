@@ -1,0 +1,273 @@
+import { readFileSync, statSync } from 'node:fs';
+import { dirname, resolve } from 'node:path';
+import type { z } from 'zod';
+import type { Tier } from './config/account-schema.js';
+import { readAccounts, type AccountConfig } from './config/accounts.js';
+import {
+  bindHost,
+  hostHeaderName,
+  hostsCollide,
+  isLoopback,
+  isWildcard,
+  LOOPBACK_NAMES,
+  upstreamKind,
+  upstreamOrigin,
+} from './config/addresses.js';
+import { parseJsonText, type JsonOddKey } from './config/json-text.js';
+import {
+  closestName,
+  ConfigError,
+  kindOf,
+  nameText,
+  pathText,
+  valueText,
+  type ConfigMistake,
+} from './config/mistakes.js';
+import { configJsonSchema, configSchema, type LogLevel } from './config/schema.js';
+
+export { ConfigError, configJsonSchema };
+export type { AccountConfig, ConfigMistake, LogLevel, Tier };
+
+/** Every option in force. What each means, its unit and its limits stand in `config/schema.ts`. */
+export interface Config {
+  /** Absolute path of the config. */
+  readonly file: string;
+  readonly listen: {
+    readonly host: string;
+    readonly port: number;
+    readonly maxBodyBytes: number;
+    /** Names as a Host header has them: lower case, no port, IPv6 in brackets. */
+    readonly hosts: readonly string[];
+    readonly bodyTimeoutMs: number;
+  };
+  readonly ops: { readonly host: string; readonly port: number; readonly hosts: readonly string[] };
+  /** `url` is `sandbox` or an origin such as `https://api.kraken.com`, without a slash at the end. */
+  readonly upstream: { readonly url: string; readonly timeoutMs: number };
+  /** `file` is absolute. */
+  readonly nonce: { readonly file: string; readonly reserveMs: number; readonly standby: boolean };
+  readonly startup: {
+    readonly windowMs: number;
+    readonly maxPerSecond: number;
+    readonly minIntervalMs: number;
+  };
+  readonly lanes: 'global' | 'key';
+  readonly queue: { readonly maxWaiting: number; readonly maxWaitMs: number };
+  readonly accounts: readonly AccountConfig[];
+  readonly defaultAccount: string | undefined;
+  readonly log: { readonly level: LogLevel };
+  /** What is allowed but probably not meant, one sentence each, free of secrets; for the start log. */
+  readonly warnings: readonly string[];
+}
+
+export interface ParseOptions {
+  /** Path of the config; relative paths in it start at its folder. */
+  readonly file: string;
+  readonly env: NodeJS.ProcessEnv;
+  /** Reads a secret file by its absolute path, throws if it cannot. Default: from disk, with a look at its mode. */
+  readonly readFile?: (path: string) => string;
+}
+
+/** Reads the config and the secret files it names, at once; throws a ConfigError with every mistake. */
+export function loadConfig(file: string, env: NodeJS.ProcessEnv): Config {
+  const path = resolve(file);
+  let text: string;
+  try {
+    text = readFileSync(path, 'utf8');
+  } catch (error) {
+    const code = (error as NodeJS.ErrnoException).code ?? 'unreadable';
+    throw new ConfigError(path, [
+      {
+        path: '(file)',
+        found: `no file that can be read (${code})`,
+        expected: 'a config file; --config <file> names it',
+      },
+    ]);
+  }
+  return parseConfig(text, { file: path, env });
+}
+
+/** Checks a config's text and resolves its references; throws a ConfigError with every mistake. */
+export function parseConfig(text: string, options: ParseOptions): Config {
+  const file = resolve(options.file);
+  const json = parseJsonText(text);
+  if ('fault' in json) {
+    const { line, column, expected } = json.fault;
+    const found = `text that is not JSON at line ${line}, column ${column}`;
+    throw new ConfigError(file, [{ path: '(file)', found, expected }]);
+  }
+  const raw = json.value;
+  const shape = configSchema.safeParse(raw);
+  const fromFolder = (path: string): string => resolve(dirname(file), path);
+  const accounts = readAccounts(at(raw, ['accounts']), {
+    env: options.env,
+    resolve: fromFolder,
+    readFile: options.readFile ?? ((path) => readFileSync(path, 'utf8')),
+    modeOf: options.readFile === undefined ? modeOf : () => undefined,
+    // The default upstream is the sandbox.
+    upstream: upstreamKind(at(raw, ['upstream', 'url']) ?? 'sandbox'),
+  });
+  const mistakes = [
+    ...json.oddKeys.map(oddKeyMistake),
+    ...(shape.error?.issues ?? []).flatMap((issue) => shapeMistakes(issue, raw)),
+    ...relationMistakes(raw),
+    ...accounts.mistakes,
+  ];
+  if (!shape.success || mistakes.length > 0) throw new ConfigError(file, unique(mistakes));
+  const { listen, ops, upstream, nonce, startup, lanes, queue, defaultAccount, log } = shape.data;
+  return {
+    file,
+    listen: { ...listen, host: bindHost(listen.host) ?? listen.host, hosts: hostNames(listen) },
+    ops: { ...ops, host: bindHost(ops.host) ?? ops.host, hosts: hostNames(ops) },
+    upstream: { ...upstream, url: upstreamOrigin(upstream.url) ?? upstream.url },
+    nonce: { ...nonce, file: fromFolder(nonce.file) },
+    startup,
+    lanes,
+    queue,
+    accounts: accounts.accounts,
+    defaultAccount,
+    log,
+    warnings: [...opsWarnings(ops), ...accounts.warnings],
+  };
+}
+
+/** The tuning in force as flat text, free of secrets: for the metric `config_info` and the start log. */
+export function describeTuning(config: Config): Record<string, string> {
+  const { upstream, nonce, startup, lanes, queue } = config;
+  return {
+    lanes,
+    reserveMs: String(nonce.reserveMs),
+    windowMs: String(startup.windowMs),
+    maxPerSecond: String(startup.maxPerSecond),
+    minIntervalMs: String(startup.minIntervalMs),
+    maxWaiting: String(queue.maxWaiting),
+    maxWaitMs: String(queue.maxWaitMs),
+    timeoutMs: String(upstream.timeoutMs),
+    upstream: upstream.url === 'sandbox' ? 'sandbox' : new URL(upstream.url).host,
+  };
+}
+
+/** What the schema finds in one place, in the operator's terms. */
+function shapeMistakes(issue: z.core.$ZodIssue, raw: unknown): ConfigMistake[] {
+  if (issue.code === 'unrecognized_keys') {
+    // The scan of the text reports `__proto__`.
+    return issue.keys
+      .filter((key) => key !== '__proto__')
+      .map((key) => unknownKey([...issue.path, key], raw));
+  }
+  if (issue.code === 'invalid_key') {
+    const name = String(issue.path.at(-1));
+    const expected = issue.issues[0]?.message ?? 'another name';
+    return [{ path: pathText(issue.path.slice(0, -1)), found: `the name ${nameText(name)}`, expected }];
+  }
+  return [
+    { path: pathText(issue.path) || '(file)', found: foundAt(raw, issue.path), expected: issue.message },
+  ];
+}
+
+function unknownKey(path: readonly PropertyKey[], raw: unknown): ConfigMistake {
+  const found = kindOf(at(raw, path));
+  if (pathText(path) === 'clients') {
+    const expected =
+      'nothing: client keys are not available in this version; without them only callers on loopback are served';
+    return { path: 'clients', found, expected };
+  }
+  const known = keysAt(path.slice(0, -1));
+  const meant = closestName(String(path.at(-1)), known);
+  const expected =
+    meant === undefined ? `only ${known.join(', ')}` : `a known option; did you mean ${meant}?`;
+  return { path: pathText(path), found: `an unknown option (${found})`, expected };
+}
+
+/** The options an object of the config may have, as the JSON schema lists them. */
+function keysAt(path: readonly PropertyKey[]): string[] {
+  let node: unknown = configJsonSchema();
+  for (const segment of path) node = at(node, ['properties', segment]) ?? at(node, ['additionalProperties']);
+  return Object.keys(at(node, ['properties']) ?? {}).filter((key) => key !== '$schema');
+}
+
+/** The value as a message may show it: nothing below an account but its tier, no URL that may hold a password. */
+function foundAt(raw: unknown, path: readonly PropertyKey[]): string {
+  const value = at(raw, path);
+  if (path[0] === 'accounts')
+    return path.length === 3 && path[2] === 'tier' ? valueText(value) : kindOf(value);
+  if (path[0] === 'upstream' && typeof value === 'string') {
+    if (value.includes('@')) return 'a URL with a user name or password';
+    if (/[?#]/.test(value)) return 'a URL with a query or fragment';
+  }
+  return valueText(value);
+}
+
+/** Mistakes that lie between two options. Works on the raw config, which may be wrong elsewhere. */
+function relationMistakes(raw: unknown): ConfigMistake[] {
+  const mistakes: ConfigMistake[] = [];
+  const ports = [at(raw, ['listen', 'port']) ?? 8787, at(raw, ['ops', 'port']) ?? 8788];
+  const hosts = [at(raw, ['listen', 'host']) ?? '127.0.0.1', at(raw, ['ops', 'host']) ?? '127.0.0.1'];
+  const [one, other] = hosts;
+  if (ports[0] === ports[1] && ports[0] !== 0 && typeof one === 'string' && typeof other === 'string') {
+    if (hostsCollide(one, other)) {
+      const expected = 'a port of its own: the two listeners cannot share one';
+      mistakes.push({
+        path: 'ops.port',
+        found: `${valueText(ports[1])}, which is also listen.port`,
+        expected,
+      });
+    }
+  }
+  const name = at(raw, ['defaultAccount']);
+  const accounts = at(raw, ['accounts']);
+  if (
+    typeof name === 'string' &&
+    typeof accounts === 'object' &&
+    accounts !== null &&
+    !Object.hasOwn(accounts, name)
+  ) {
+    const known = Object.keys(accounts).map(nameText).join(', ');
+    const expected = `one of the accounts${known === '' ? '' : `: ${known}`}`;
+    mistakes.push({ path: 'defaultAccount', found: valueText(name), expected });
+  }
+  return mistakes;
+}
+
+function oddKeyMistake({ path, why }: JsonOddKey): ConfigMistake {
+  const found = why === 'repeated' ? 'the same key again' : 'a name that JavaScript reserves';
+  return { path: pathText(path), found, expected: why === 'repeated' ? 'every key once' : 'another name' };
+}
+
+/** The names a listener answers to: those given, or loopback's and its own. */
+function hostNames(listener: {
+  readonly host: string;
+  readonly hosts?: readonly string[] | undefined;
+}): string[] {
+  const own = isWildcard(listener.host) ? [] : [listener.host];
+  const names = listener.hosts ?? [...LOOPBACK_NAMES, ...own];
+  return [...new Set(names.map((name) => hostHeaderName(name) ?? name))];
+}
+
+function opsWarnings(ops: {
+  readonly host: string;
+  readonly hosts?: readonly string[] | undefined;
+}): string[] {
+  if (isLoopback(ops.host)) return [];
+  const reach = `ops.host: whoever reaches ${ops.host} can read metrics, account names among them`;
+  if (ops.hosts !== undefined || !isWildcard(ops.host)) return [reach];
+  return [`${reach}; name in ops.hosts what the scraper calls this host, or it is refused`];
+}
+
+/** The value at a path of own properties. */
+function at(value: unknown, path: readonly PropertyKey[]): unknown {
+  let found: unknown = value;
+  for (const segment of path) {
+    if (typeof found !== 'object' || found === null || !Object.hasOwn(found, segment)) return undefined;
+    found = (found as Record<PropertyKey, unknown>)[segment];
+  }
+  return found;
+}
+
+/** Windows has no such bits and always shows them set. */
+function modeOf(path: string): number | undefined {
+  return process.platform === 'win32' ? undefined : statSync(path).mode;
+}
+
+function unique(mistakes: readonly ConfigMistake[]): ConfigMistake[] {
+  return [...new Map(mistakes.map((mistake) => [JSON.stringify(mistake), mistake])).values()];
+}

@@ -1,0 +1,270 @@
+import { z } from 'zod';
+import { accountsSchema, choice, pathSchema } from './account-schema.js';
+import { bindHost, hostHeaderName, isLoopback, LOOPBACK_NAMES, upstreamOrigin } from './addresses.js';
+
+const LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const;
+const LANES = ['global', 'key'] as const;
+
+/** How much the log tells. */
+export type LogLevel = (typeof LEVELS)[number];
+
+// In every schema below `error` is what the option expects, and ends up in the operator's report. Zod's
+// own messages are never shown: they speak of patterns and unions.
+
+interface Bounds {
+  readonly unit: string;
+  readonly min: number;
+  readonly max: number;
+  readonly otherwise: number;
+}
+
+function whole(description: string, { unit, min, max, otherwise }: Bounds): z.ZodDefault<z.ZodInt> {
+  return z
+    .int({ error: `a whole number${unit === '' ? '' : ` of ${unit}`}, ${min} to ${max}` })
+    .min(min)
+    .max(max)
+    .default(otherwise)
+    .describe(`${description} ${min} to ${max}; default ${otherwise}.`);
+}
+
+const OBJECT = { error: 'an object' };
+const HOST = 'an IP address or a host name';
+
+const port = (description: string, otherwise: number): z.ZodDefault<z.ZodInt> =>
+  whole(`${description} 0 takes a free port, which the first log line after start names.`, {
+    unit: '',
+    min: 0,
+    max: 65535,
+    otherwise,
+  });
+
+const hosts = (listener: string): z.ZodOptional<z.ZodArray<z.ZodString>> =>
+  z
+    .array(
+      z
+        .string({ error: 'a host name or IP address without port, IPv6 in brackets' })
+        .refine((text) => hostHeaderName(text) !== undefined),
+      { error: 'a list of 1 to 100 host names' },
+    )
+    .min(1)
+    .max(100)
+    .optional()
+    .describe(
+      'Host names this listener answers to in the Host header, without port; a call for any other name is refused, ' +
+        'which keeps web pages out (DNS rebinding). Replaces the default rather than adding to it. Default: ' +
+        `${LOOPBACK_NAMES.join(', ')} and ${listener}.host unless that is a wildcard. It does not choose the ` +
+        `address to listen on (${listener}.host does) and is no access control against programs.`,
+    );
+
+const listen = z
+  .strictObject(
+    {
+      host: z
+        .string({
+          error:
+            'a loopback address (127.0.0.0/8, ::1 or localhost): without clients the proxy serves loopback only',
+        })
+        .refine(isLoopback)
+        .default('127.0.0.1')
+        .describe(
+          'Address to serve bots on. In this version loopback only, because without client keys any caller may ' +
+            'use any account. Default 127.0.0.1.',
+        ),
+      port: port('Port to serve bots on.', 8787),
+      maxBodyBytes: whole(
+        'Largest request body in bytes; a larger one is refused and nothing is sent. It does not limit replies.',
+        {
+          unit: 'bytes',
+          min: 1024,
+          max: 67_108_864,
+          otherwise: 1_048_576,
+        },
+      ),
+      hosts: hosts('listen'),
+      bodyTimeoutMs: whole(
+        'Longest time in milliseconds a client may take to send its body, from the first byte of the request; then ' +
+          'the call is refused and nothing is sent. It does not limit waiting in the lane (queue.maxWaitMs).',
+        { unit: 'milliseconds', min: 100, max: 600_000, otherwise: 10_000 },
+      ),
+    },
+    OBJECT,
+  )
+  .prefault({})
+  .describe('The listener for bots.');
+
+const ops = z
+  .strictObject(
+    {
+      host: z
+        .string({ error: HOST })
+        .refine((text) => bindHost(text) !== undefined)
+        .default('127.0.0.1')
+        .describe(
+          'Address to serve metrics and health on. May lie beyond loopback, for a scraper in another container; ' +
+            'whoever reaches it can read account names and figures, never keys. Then name in ops.hosts what the ' +
+            'scraper calls it. Default 127.0.0.1.',
+        ),
+      port: port('Port to serve metrics and health on.', 8788),
+      hosts: hosts('ops'),
+    },
+    OBJECT,
+  )
+  .prefault({})
+  .describe('The listener for operators: /metrics, /healthz, /readyz.');
+
+const UPSTREAM =
+  '"sandbox", an https origin such as https://api.kraken.com, or an http origin on loopback; no path, query, ' +
+  'fragment, user name or password';
+
+const upstream = z
+  .strictObject(
+    {
+      url: z
+        .string({ error: UPSTREAM })
+        .refine((text) => upstreamOrigin(text) !== undefined)
+        .default('sandbox')
+        .describe(
+          'Where calls go: "sandbox" (the built-in stand-in for Kraken), an https origin (live: ' +
+            'https://api.kraken.com), or plain http on loopback. Origin only: no path, query, fragment, user name ' +
+            'or password. Default sandbox.',
+        ),
+      timeoutMs: whole(
+        'Longest time in milliseconds one call to the upstream may take, until its reply is whole. What happens to ' +
+          'an order whose reply never came is then found out; this option does not cancel it.',
+        { unit: 'milliseconds', min: 100, max: 600_000, otherwise: 15_000 },
+      ),
+    },
+    OBJECT,
+  )
+  .prefault({})
+  .describe('Kraken, or what stands in for it.');
+
+const nonce = z
+  .strictObject(
+    {
+      file: pathSchema
+        .default('data/kraken_global_nonce.txt')
+        .describe(
+          'The state file that holds the nonce floor, relative to the folder of this config. One file for one set ' +
+            'of keys; copying or restoring an older one brings "Invalid nonce". ~ is not expanded. Default ' +
+            'data/kraken_global_nonce.txt.',
+        ),
+      reserveMs: whole(
+        'How much nonce space, as milliseconds of clock time, is made durable ahead of use; after a crash the next ' +
+          'start skips at most this much. More means fewer writes. It delays no call.',
+        { unit: 'milliseconds', min: 1000, max: 60_000, otherwise: 10_000 },
+      ),
+      standby: z
+        .boolean({ error: 'true or false' })
+        .default(false)
+        .describe(
+          'Whether a second process on the same state file waits as a hot standby and takes over when the owner ends; ' +
+            'otherwise it exits with 75. It does not share load: only the owner sends. Default false.',
+        ),
+    },
+    OBJECT,
+  )
+  .prefault({})
+  .describe('The nonce sequence and its durable state.');
+
+const startup = z
+  .strictObject(
+    {
+      windowMs: whole(
+        'Length in milliseconds of the startup window, in which bots that all wake at once are slowed down; 0 turns ' +
+          'it off. Cancels are exempt.',
+        { unit: 'milliseconds', min: 0, max: 3_600_000, otherwise: 10_000 },
+      ),
+      maxPerSecond: whole(
+        'Private calls in any second of the startup window before minIntervalMs applies. It does not limit anything ' +
+          'after the window.',
+        { unit: 'calls', min: 1, max: 1000, otherwise: 20 },
+      ),
+      minIntervalMs: whole(
+        'Distance in milliseconds that a call over maxPerSecond keeps from the one before, in the startup window.',
+        { unit: 'milliseconds', min: 0, max: 60_000, otherwise: 500 },
+      ),
+    },
+    OBJECT,
+  )
+  .prefault({})
+  .describe('The startup window: a gentle start for a crowd of bots.');
+
+const queue = z
+  .strictObject(
+    {
+      maxWaiting: whole(
+        'Private calls that may wait in one lane; one more is answered EService:Busy at once and certainly not sent.',
+        { unit: 'calls', min: 1, max: 100_000, otherwise: 1000 },
+      ),
+      maxWaitMs: whole(
+        'Longest time in milliseconds a call waits for its turn; then it is answered EService:Busy and certainly not ' +
+          'sent. It does not limit a call in flight (upstream.timeoutMs).',
+        { unit: 'milliseconds', min: 100, max: 600_000, otherwise: 8000 },
+      ),
+    },
+    OBJECT,
+  )
+  .prefault({})
+  .describe('The bounds of waiting in a lane.');
+
+const log = z
+  .strictObject(
+    {
+      level: z
+        .enum(LEVELS, { error: choice(LEVELS) })
+        .default('info')
+        .describe(
+          'How much the log tells, one JSON line a call at info; no level shows a secret, a signature or a body. ' +
+            'Default info.',
+        ),
+    },
+    OBJECT,
+  )
+  .prefault({})
+  .describe('The log, on standard output.');
+
+/** The shape of proxy.config.json. What one option says about another is checked in `config.ts`. */
+export const configSchema = z
+  .strictObject(
+    {
+      $schema: z
+        .string({ error: 'a string' })
+        .optional()
+        .describe('Path of the JSON schema, for editors; not read.'),
+      listen,
+      ops,
+      upstream,
+      nonce,
+      startup,
+      lanes: z
+        .enum(LANES, { error: choice(LANES) })
+        .default('global')
+        .describe(
+          'What waits for what: "global" has one call in flight in all, "key" one for each API key, which is faster ' +
+            'with several accounts. Either way a key never has two calls in flight. Default global.',
+        ),
+      queue,
+      accounts: accountsSchema,
+      defaultAccount: z
+        .string({ error: 'the name of one of the accounts' })
+        .optional()
+        .describe(
+          'The account of a call that names none. Without this option such a call is refused with EAPI:Invalid key. ' +
+            'It never serves a call whose API-Key is unknown. No default.',
+        ),
+      log,
+    },
+    { error: 'an object' },
+  )
+  .meta({
+    title: 'proxy.config.json of kraken-signing-proxy',
+    description:
+      'Durations end in Ms (milliseconds), sizes in Bytes; both are whole numbers. Paths are relative to the folder ' +
+      'of the config. Unknown keys are refused.',
+  });
+
+/** What editors check and complete proxy.config.json by; kept as proxy.config.schema.json. */
+export function configJsonSchema(): object {
+  return z.toJSONSchema(configSchema, { io: 'input' });
+}

@@ -1,0 +1,173 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { Hono } from 'hono';
+import { ProxyError, renderError } from '../errors.js';
+import { queryHasNonce } from '../kraken/body.js';
+import type { UpstreamReply } from '../kraken/transport.js';
+import type { Log } from '../log.js';
+import type { Answer, Proxy } from '../proxy.js';
+import type { PublicApi } from '../public-api.js';
+import { readBody, RequestAbandoned } from './body.js';
+import { headersForClient, headersForKraken, refuseBrowsers } from './headers.js';
+import { parseTarget, type Target } from './target.js';
+
+/** Node's own request and response: reading them costs nothing, hono's web objects cost over 50 us a call. */
+export interface Bindings {
+  incoming: IncomingMessage;
+  outgoing: ServerResponse;
+}
+
+export interface AppParts {
+  readonly proxy: Pick<Proxy, 'call'>;
+  readonly publicApi: Pick<PublicApi, 'call'>;
+  /** Names the listener answers to. */
+  readonly hosts: readonly string[];
+  readonly maxBodyBytes: number;
+  readonly bodyTimeoutMs: number;
+  readonly userAgent: string;
+  readonly nextRequestId: () => string;
+  /** Told of each request that was refused before it became a call. */
+  readonly refused: (requestId: string, error: ProxyError) => void;
+  readonly log: Log;
+  /** What tells the server that the response was written to `outgoing`. */
+  readonly alreadySent: Response;
+}
+
+/** The proxy's listener as clients see it: Kraken's paths, and nothing else. */
+export function createApp(parts: AppParts): Hono<{ Bindings: Bindings }> {
+  const { proxy, publicApi, maxBodyBytes, bodyTimeoutMs, userAgent } = parts;
+  const hosts = new Set(parts.hosts);
+  const app = new Hono<{ Bindings: Bindings }>();
+
+  const privateCall = async (
+    incoming: IncomingMessage,
+    target: Target,
+    requestId: string,
+  ): Promise<Answer> => {
+    const { headers } = incoming;
+    if (
+      queryHasNonce(target.query) ||
+      headers['api-nonce'] !== undefined ||
+      headers['api-otp'] !== undefined
+    ) {
+      throw new ProxyError(
+        'invalid-body',
+        'a nonce or otp belongs in the body, not in the query or a header',
+      );
+    }
+    const body = await readBody(incoming, maxBodyBytes, bodyTimeoutMs);
+    return proxy.call({
+      requestId,
+      apiKey: single(headers['api-key']),
+      authorization: headers.authorization,
+      pathAccount: target.account,
+      endpoint: target.name,
+      path: `/0/private/${target.name}${target.query}`,
+      contentType: headers['content-type'],
+      body,
+      headers: headersForKraken(headers, userAgent),
+      skipStartup: headers['x-proxy-startup'] === 'skip',
+    });
+  };
+
+  const publicCall = async (
+    incoming: IncomingMessage,
+    target: Target,
+    requestId: string,
+  ): Promise<Answer> => {
+    const { headers, method } = incoming;
+    const body = method === 'POST' ? await readBody(incoming, maxBodyBytes, bodyTimeoutMs) : undefined;
+    return publicApi.call({
+      requestId,
+      endpoint: target.name,
+      query: target.query,
+      body,
+      headers: headersForKraken(headers, userAgent),
+      acceptEncoding: single(headers['accept-encoding']),
+    });
+  };
+
+  const serve = async ({ incoming, outgoing }: Bindings): Promise<void> => {
+    const requestId = parts.nextRequestId();
+    let called = false;
+    try {
+      refuseBrowsers(incoming.headers, hosts);
+      const target = parseTarget(incoming.url ?? '');
+      if (target === undefined) {
+        notFound(outgoing, requestId);
+        return;
+      }
+      const isPrivate = target.kind === 'private';
+      if (incoming.method !== 'POST' && (isPrivate || incoming.method !== 'GET')) {
+        methodNotAllowed(outgoing, requestId, isPrivate ? 'POST' : 'GET, POST');
+        return;
+      }
+      const answer = await (isPrivate ? privateCall : publicCall)(incoming, target, requestId);
+      called = true;
+      outgoing.once('close', () => {
+        if (!outgoing.writableFinished) answer.hangUp();
+      });
+      if (outgoing.destroyed) answer.hangUp();
+      writeReply(outgoing, requestId, await answer.reply);
+    } catch (error) {
+      if (error instanceof RequestAbandoned) return;
+      if (!(error instanceof ProxyError)) {
+        parts.log.error({ requestId, err: error }, 'a bug: the call failed in a way nobody foresaw');
+        writeBug(outgoing, requestId);
+        return;
+      }
+      if (!called) parts.refused(requestId, error);
+      writeError(outgoing, requestId, error);
+    }
+  };
+
+  app.all('*', ({ env }) => {
+    void serve(env);
+    return parts.alreadySent;
+  });
+  return app;
+}
+
+function writeReply(
+  outgoing: ServerResponse,
+  requestId: string,
+  { status, headers, body }: UpstreamReply,
+): void {
+  const list = headersForClient(headers);
+  list.push('content-length', String(body.length), 'x-request-id', requestId);
+  outgoing.writeHead(status, list);
+  outgoing.end(body);
+}
+
+/** The proxy's own errors, in Kraken's clothes. */
+function writeError(outgoing: ServerResponse, requestId: string, error: ProxyError): void {
+  const { status, headers, body } = renderError(error);
+  outgoing.writeHead(status, { ...headers, 'content-length': body.length, 'x-request-id': requestId });
+  outgoing.end(body);
+}
+
+function writeBug(outgoing: ServerResponse, requestId: string): void {
+  writePlain(outgoing, requestId, 500, { error: ['EGeneral:Internal error'] });
+}
+
+function notFound(outgoing: ServerResponse, requestId: string): void {
+  writePlain(outgoing, requestId, 404, { error: ['EGeneral:Unknown method'] });
+}
+
+function methodNotAllowed(outgoing: ServerResponse, requestId: string, allow: string): void {
+  outgoing.setHeader('allow', allow);
+  writePlain(outgoing, requestId, 405, { error: ['EGeneral:Unknown method'] });
+}
+
+function writePlain(outgoing: ServerResponse, requestId: string, status: number, value: object): void {
+  const body = JSON.stringify(value);
+  outgoing.setHeader('x-request-id', requestId);
+  outgoing.writeHead(status, {
+    'content-type': 'application/json',
+    'content-length': Buffer.byteLength(body),
+  });
+  outgoing.end(body);
+}
+
+function single(value: string | string[] | undefined): string | undefined {
+  return Array.isArray(value) ? value.join(', ') : value;
+}

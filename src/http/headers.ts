@@ -1,0 +1,96 @@
+import type { IncomingHttpHeaders } from 'node:http';
+import { ProxyError } from '../errors.js';
+
+/** Meant for one hop only (RFC 9110 7.6.1), or set anew for the next. */
+const HOP_BY_HOP = [
+  'connection',
+  'keep-alive',
+  'proxy-authenticate',
+  'proxy-authorization',
+  'proxy-connection',
+  'te',
+  'trailer',
+  'transfer-encoding',
+  'upgrade',
+  'http2-settings',
+  'expect',
+  'host',
+  'content-length',
+];
+
+/** Request headers that do not go on to Kraken: what the proxy writes itself, secrets, and traces of the network. */
+const NOT_TO_KRAKEN = new Set([
+  ...HOP_BY_HOP,
+  'api-key',
+  'api-sign',
+  'authorization',
+  'content-type',
+  'content-encoding',
+  'accept-encoding',
+  'cookie',
+  'idempotency-key',
+  'x-request-id',
+  'forwarded',
+  'via',
+  'x-real-ip',
+  'origin',
+  'referer',
+]);
+const NOT_TO_KRAKEN_PREFIXES = ['x-forwarded-', 'x-proxy-', 'cf-'];
+
+/** Reply headers that do not go to the client. Cookies and alternative services are between Kraken and us. */
+const NOT_TO_CLIENT = new Set([...HOP_BY_HOP, 'set-cookie', 'alt-svc', 'strict-transport-security']);
+
+/** The client's own headers that go on to Kraken, as they came. */
+export function headersForKraken(headers: IncomingHttpHeaders, userAgent: string): Record<string, string> {
+  const kept: Record<string, string> = {};
+  const named = namedByConnection(headers.connection);
+  for (const name in headers) {
+    if (NOT_TO_KRAKEN.has(name) || named?.has(name) === true) continue;
+    if (NOT_TO_KRAKEN_PREFIXES.some((prefix) => name.startsWith(prefix))) continue;
+    const value = headers[name];
+    if (value !== undefined) kept[name] = Array.isArray(value) ? value.join(', ') : value;
+  }
+  // Kraken recommends one (KRAKEN.md 1.1).
+  kept['user-agent'] ??= userAgent;
+  return kept;
+}
+
+/** Kraken's reply headers that the client gets, as the flat list `writeHead` takes. */
+export function headersForClient(headers: Readonly<Record<string, string | string[]>>): string[] {
+  const kept: string[] = [];
+  for (const name in headers) {
+    if (NOT_TO_CLIENT.has(name)) continue;
+    const value = headers[name] ?? '';
+    if (Array.isArray(value)) for (const each of value) kept.push(name, each);
+    else kept.push(name, value);
+  }
+  return kept;
+}
+
+/**
+ * Refuses what a web page could send: any request that a browser marks as its own, or whose Host is not one
+ * this listener answers to (DNS rebinding). Throws ProxyError `permission-denied`.
+ */
+export function refuseBrowsers(headers: IncomingHttpHeaders, hosts: ReadonlySet<string>): void {
+  if (headers.origin !== undefined) throw browser('it carries Origin');
+  for (const name in headers) {
+    if (name.startsWith('sec-fetch-')) throw browser('it carries Sec-Fetch headers');
+  }
+  const host = headers.host ?? '';
+  if (!hosts.has(host) && !hosts.has(host.replace(/:\d{1,5}$/, '').toLowerCase())) {
+    throw new ProxyError(
+      'permission-denied',
+      'the Host header is not one that listen.hosts or ops.hosts names',
+    );
+  }
+}
+
+function browser(why: string): ProxyError {
+  return new ProxyError('permission-denied', `the request comes from a web page: ${why}`);
+}
+
+function namedByConnection(connection: string | undefined): Set<string> | undefined {
+  if (connection === undefined || connection === 'keep-alive' || connection === 'close') return undefined;
+  return new Set(connection.split(',').map((token) => token.trim().toLowerCase()));
+}

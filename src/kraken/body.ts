@@ -1,0 +1,411 @@
+import { isUtf8 } from 'node:buffer';
+import { ProxyError } from '../errors.js';
+
+/** The two ways Kraken takes a private call's fields (KRAKEN.md 1.1). */
+export type BodyFormat = 'form' | 'json';
+
+/**
+ * A client's body, checked once on arrival, ready to be completed with the proxy's own fields in turn.
+ * It keeps a view of the client's bytes: whoever parsed them must not change them afterwards.
+ */
+export interface BodyTemplate {
+  readonly format: BodyFormat;
+  /** What to send upstream: the client's own Content-Type where it agrees with the format, else the plain one. */
+  readonly contentType: string;
+  /**
+   * Exactly the bytes that are signed and sent: the proxy's fields in front, then all of the client's
+   * other bytes as they came. Give `otp` only to a body parsed with `dropOtp`, or it may be there twice.
+   * May be called again, for the next try with the next nonce.
+   */
+  complete(nonce: bigint | string, otp?: string): Buffer;
+}
+
+export interface ParseBodyOptions {
+  /** The account has an otp of its own: remove the client's `otp` fields as its nonces are removed. Default false. */
+  readonly dropOtp?: boolean;
+}
+
+/**
+ * Checks a client's body and cuts out what the proxy writes itself: every top-level `nonce`, and `otp`
+ * with `dropOtp`, in any spelling that decodes to it. Throws ProxyError `invalid-body`.
+ *
+ * Only bytes are cut and joined, nothing is decoded and encoded again: integers of 19 digits, relative
+ * prices (`%2B5%25`) and unencoded brackets have to reach Kraken as they were sent (KRAKEN.md 5, 7.2).
+ */
+export function parseBody(
+  bytes: Buffer,
+  contentType: string | undefined,
+  { dropOtp = false }: ParseBodyOptions = {},
+): BodyTemplate {
+  if (contentType !== undefined && /^\s*multipart\//i.test(contentType)) {
+    throw invalid('the body is multipart; Kraken takes a form or JSON');
+  }
+  if (!isUtf8(bytes)) throw invalid('the body is not valid UTF-8');
+  if (bytes[0] === 0xef && bytes[1] === 0xbb && bytes[2] === 0xbf) {
+    throw invalid('the body starts with a byte order mark');
+  }
+  // The first non-blank byte tells the format; the Content-Type does not: kraken-api sends none, and
+  // bots that use curl send JSON as a form (KRAKEN.md 1.1).
+  const first = skipBlanks(bytes, 0);
+  if (bytes[first] === OPEN_OBJECT) return parseJson(bytes, first, contentType, dropOtp);
+  if (bytes[first] === OPEN_ARRAY || bytes[first] === QUOTE) {
+    throw invalid('the body is JSON, but not a JSON object');
+  }
+  return parseForm(bytes, contentType, dropOtp);
+}
+
+/**
+ * Whether a request target's query (without or with its `?`) carries a nonce or otp, in any spelling
+ * that Kraken might read as one. Those belong into the body; the query is only signed (KRAKEN.md 1.2).
+ */
+export function queryHasNonce(query: string): boolean {
+  const bytes = Buffer.from(query.startsWith('?') ? query.slice(1) : query, 'latin1');
+  let found = false;
+  forEachField(bytes, (start, nameEnd) => {
+    found ||= mayBeOwn(bytes[start]) && LOOKALIKE.test(decodeFormName(bytes, start, nameEnd));
+  });
+  return found;
+}
+
+function invalid(reason: string): ProxyError {
+  return new ProxyError('invalid-body', reason);
+}
+
+// ---- the proxy's own fields, and what stays of the client's
+
+/** Bytes `start` up to, not including, `end`. */
+interface Span {
+  readonly start: number;
+  readonly end: number;
+}
+
+/**
+ * Joins the pieces: `lead`, our fields, then what is left of the client's, with `joint` between.
+ * Everything we write is ASCII, so a text's length is its length in bytes.
+ */
+function template(
+  format: BodyFormat,
+  contentType: string,
+  lead: string,
+  fields: (nonce: bigint | string, otp: string | undefined) => string,
+  joint: string,
+  rest: Buffer,
+): BodyTemplate {
+  return {
+    format,
+    contentType,
+    complete(nonce, otp) {
+      const head = lead + fields(nonce, otp) + joint;
+      const body = Buffer.allocUnsafe(head.length + rest.length);
+      body.write(head, 'latin1');
+      body.set(rest, head.length);
+      return body;
+    },
+  };
+}
+
+/** The bytes from `from` on without the cuts (in order, apart): a view where one piece is left, else a copy. */
+function without(bytes: Buffer, from: number, cuts: readonly Span[]): Buffer {
+  const pieces: Buffer[] = [];
+  let at = from;
+  for (const cut of cuts) {
+    if (cut.start > at) pieces.push(bytes.subarray(at, cut.start));
+    at = cut.end;
+  }
+  if (at < bytes.length) pieces.push(bytes.subarray(at));
+  return pieces.length === 1 && pieces[0] !== undefined ? pieces[0] : Buffer.concat(pieces);
+}
+
+/**
+ * A name of ours as some parser might still read it: in capitals (Go's encoding/json), with blanks or
+ * NULs around it or cut off at a NUL or bracket (PHP). Which parser Kraken uses is not known.
+ */
+const LOOKALIKE = /^[\s\0-\x1f]*(nonce|otp)[\s\0-\x1f]*(?:$|[[\0])/i;
+
+/** Whether a raw name that starts with this byte needs a look: one of our letters, a blank, or encoded. */
+function mayBeOwn(first: number | undefined): boolean {
+  if (first === undefined) return false;
+  if (first <= SPACE || first >= 0x7f) return true;
+  if (first === PERCENT || first === PLUS || first === BACKSLASH) return true;
+  const lower = first | 0x20;
+  return lower === LOWER_N || lower === LOWER_O;
+}
+
+/** Whether a decoded name is one that we write ourselves and so remove; refuses what only looks like one. */
+function isOwn(name: string, dropOtp: boolean): boolean {
+  const own = LOOKALIKE.exec(name)?.[1]?.toLowerCase();
+  if (own === undefined || (own === 'otp' && !dropOtp)) return false;
+  if (name !== own) throw invalid(`${own} in a place or spelling that Kraken may read differently`);
+  return true;
+}
+
+/**
+ * The client's Content-Type if Kraken reads from it what we read from the bytes: the same media type, and
+ * no charset other than one in which ASCII is ASCII (under UTF-16 the fields would be elsewhere).
+ */
+function agreed(contentType: string | undefined, plain: string, accepted: RegExp): string {
+  return contentType !== undefined && contentType !== plain && accepted.test(contentType)
+    ? contentType
+    : plain;
+}
+
+// ---- form
+
+const FORM = 'application/x-www-form-urlencoded';
+const FORM_TYPE =
+  /^application\/x-www-form-urlencoded[ \t]*(?:;[ \t]*charset="?(?:utf-?8|us-ascii|iso-8859-1)"?)?;?$/i;
+
+function parseForm(bytes: Buffer, contentType: string | undefined, dropOtp: boolean): BodyTemplate {
+  const cuts: Span[] = [];
+  let firstStays = bytes.length > 0;
+  let anyPair = bytes.length === 0;
+  forEachField(bytes, (start, nameEnd, end) => {
+    anyPair ||= nameEnd < end;
+    if (!mayBeOwn(bytes[start]) || !isOwn(decodeFormName(bytes, start, nameEnd), dropOtp)) return;
+    // A field goes with the `&` before it. The first has none: then the next one's joins it to ours.
+    cuts.push({ start: Math.max(0, start - 1), end });
+    if (start === 0) firstStays = false;
+  });
+  if (!anyPair) throw invalid('the body is neither a form nor a JSON object');
+  const type = agreed(contentType, FORM, FORM_TYPE);
+  return template('form', type, '', formFields, firstStays ? '&' : '', without(bytes, 0, cuts));
+}
+
+function formFields(nonce: bigint | string, otp: string | undefined): string {
+  const text = `nonce=${String(nonce)}`;
+  return otp === undefined ? text : `${text}&otp=${encodeURIComponent(otp)}`;
+}
+
+/** Every field of a form, empty ones too: where it starts, where its name ends, where it ends. */
+function forEachField(bytes: Buffer, visit: (start: number, nameEnd: number, end: number) => void): void {
+  let start = 0;
+  let nameEnd = -1;
+  for (let at = 0; at < bytes.length; at++) {
+    const byte = bytes[at];
+    if (byte === AMPERSAND) {
+      visit(start, nameEnd < 0 ? at : nameEnd, at);
+      start = at + 1;
+      nameEnd = -1;
+    } else if (byte === EQUALS && nameEnd < 0) {
+      nameEnd = at;
+    }
+  }
+  visit(start, nameEnd < 0 ? bytes.length : nameEnd, bytes.length);
+}
+
+/** A field's name as form parsers read it. A malformed percent-escape stays as it is. */
+function decodeFormName(bytes: Buffer, start: number, end: number): string {
+  const raw = bytes.toString('latin1', start, end);
+  if (!/[%+\x80-\xff]/.test(raw)) return raw;
+  const name = raw
+    .replaceAll('+', ' ')
+    .replace(/%([0-9a-f]{2})/gi, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16)));
+  return Buffer.from(name, 'latin1').toString();
+}
+
+// ---- JSON
+
+const JSON_TYPE = /^application\/json[ \t]*(?:;[ \t]*charset="?(?:utf-?8|us-ascii|iso-8859-1)"?)?;?$/i;
+
+function parseJson(
+  bytes: Buffer,
+  open: number,
+  contentType: string | undefined,
+  dropOtp: boolean,
+): BodyTemplate {
+  const cuts: Span[] = [];
+  let firstStays = bytes[skipBlanks(bytes, open + 1)] !== CLOSE_OBJECT;
+  let ownNonce = -1;
+  const close = skipObject(bytes, open, 1, (start, key, keyEnd, value, end) => {
+    if (!mayBeOwn(bytes[key + 1])) return;
+    const text = bytes.toString('utf8', key + 1, keyEnd - 1);
+    // Only a name, checked just before and only compared: no value ever goes through JSON.parse.
+    const name = text.includes('\\') ? (JSON.parse(`"${text}"`) as string) : text;
+    if (!isOwn(name, dropOtp)) return;
+    if (name === 'nonce' && ownNonce < 0) ownNonce = value;
+    // A member goes with the blanks around it and the comma before it, like a form's field.
+    const isFirst = start === open + 1;
+    cuts.push({ start: isFirst ? start : start - 1, end });
+    if (isFirst) firstStays = false;
+  });
+  const last = skipBlanks(bytes, close);
+  if (last < bytes.length) throw broken(last);
+  return template(
+    'json',
+    agreed(contentType, 'application/json', JSON_TYPE),
+    bytes.toString('latin1', 0, open + 1),
+    // Numbers and strings are both in production use (KRAKEN.md 1.2): we keep to the client's way.
+    isNumberStart(bytes[ownNonce]) ? numberFields : stringFields,
+    firstStays ? ',' : '',
+    without(bytes, open + 1, cuts),
+  );
+}
+
+function numberFields(nonce: bigint | string, otp: string | undefined): string {
+  return `"nonce":${String(nonce)}${jsonOtp(otp)}`;
+}
+
+function stringFields(nonce: bigint | string, otp: string | undefined): string {
+  return `"nonce":"${String(nonce)}"${jsonOtp(otp)}`;
+}
+
+function jsonOtp(otp: string | undefined): string {
+  if (otp === undefined) return '';
+  const text = JSON.stringify(otp).replace(
+    /[^\x20-\x7e]/g,
+    (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  );
+  return `,"otp":${text}`;
+}
+
+// ---- JSON by the letter of RFC 8259: each function takes where a part starts and gives where it ends
+
+const MAX_DEPTH = 64;
+
+/** A member: its start after `{` or `,`, its key with the quotes, its value's start, its end at `,` or `}`. */
+type MemberVisitor = (start: number, key: number, keyEnd: number, value: number, end: number) => void;
+
+function broken(at: number): ProxyError {
+  return invalid(`the body is not valid JSON at byte ${at}`);
+}
+
+function skipObject(bytes: Buffer, open: number, depth: number, visit?: MemberVisitor): number {
+  let start = open + 1;
+  let at = skipBlanks(bytes, start);
+  if (bytes[at] === CLOSE_OBJECT) return at + 1;
+  for (;;) {
+    const key = skipBlanks(bytes, start);
+    const keyEnd = skipString(bytes, key);
+    at = skipBlanks(bytes, keyEnd);
+    if (bytes[at] !== COLON) throw broken(at);
+    const value = skipBlanks(bytes, at + 1);
+    at = skipBlanks(bytes, skipValue(bytes, value, depth + 1));
+    visit?.(start, key, keyEnd, value, at);
+    if (bytes[at] === CLOSE_OBJECT) return at + 1;
+    if (bytes[at] !== COMMA) throw broken(at);
+    start = at + 1;
+  }
+}
+
+function skipArray(bytes: Buffer, open: number, depth: number): number {
+  let at = skipBlanks(bytes, open + 1);
+  if (bytes[at] === CLOSE_ARRAY) return at + 1;
+  for (;;) {
+    at = skipBlanks(bytes, skipValue(bytes, at, depth + 1));
+    if (bytes[at] === CLOSE_ARRAY) return at + 1;
+    if (bytes[at] !== COMMA) throw broken(at);
+    at = skipBlanks(bytes, at + 1);
+  }
+}
+
+function skipValue(bytes: Buffer, at: number, depth: number): number {
+  switch (bytes[at] ?? END) {
+    case QUOTE:
+      return skipString(bytes, at);
+    case OPEN_OBJECT:
+    case OPEN_ARRAY:
+      if (depth > MAX_DEPTH) throw invalid(`the body is nested deeper than ${MAX_DEPTH} at byte ${at}`);
+      return bytes[at] === OPEN_OBJECT ? skipObject(bytes, at, depth) : skipArray(bytes, at, depth);
+    case 0x74: // t
+      return skipWord(bytes, at, 'true');
+    case 0x66: // f
+      return skipWord(bytes, at, 'false');
+    case LOWER_N:
+      return skipWord(bytes, at, 'null');
+    default:
+      return skipNumber(bytes, at);
+  }
+}
+
+function skipString(bytes: Buffer, open: number): number {
+  if (bytes[open] !== QUOTE) throw broken(open);
+  for (let at = open + 1; ; at++) {
+    const byte = bytes[at];
+    if (byte === QUOTE) return at + 1;
+    if (byte === undefined || byte < SPACE) throw broken(at);
+    if (byte === BACKSLASH) at = escapeEnd(bytes, at + 1) - 1;
+  }
+}
+
+/** After a backslash: one of eight characters, or `u` and four hex digits (a lone surrogate is valid). */
+function escapeEnd(bytes: Buffer, at: number): number {
+  const byte = bytes[at];
+  if (byte === undefined || !ESCAPABLE.has(byte)) throw broken(at);
+  if (byte !== 0x75) return at + 1;
+  for (let digit = at + 1; digit <= at + 4; digit++) {
+    if (!isHexDigit(bytes[digit])) throw broken(digit);
+  }
+  return at + 5;
+}
+
+function skipNumber(bytes: Buffer, start: number): number {
+  let at = bytes[start] === MINUS ? start + 1 : start;
+  at = bytes[at] === ZERO ? at + 1 : skipDigits(bytes, at);
+  if (bytes[at] === DOT) at = skipDigits(bytes, at + 1);
+  if (bytes[at] === 0x65 || bytes[at] === 0x45) {
+    at++;
+    if (bytes[at] === PLUS || bytes[at] === MINUS) at++;
+    at = skipDigits(bytes, at);
+  }
+  return at;
+}
+
+/** One digit at least. */
+function skipDigits(bytes: Buffer, start: number): number {
+  let at = start;
+  while (isDigit(bytes[at])) at++;
+  if (at === start) throw broken(at);
+  return at;
+}
+
+function skipWord(bytes: Buffer, start: number, word: string): number {
+  for (let index = 0; index < word.length; index++) {
+    if (bytes[start + index] !== word.charCodeAt(index)) throw broken(start + index);
+  }
+  return start + word.length;
+}
+
+function skipBlanks(bytes: Buffer, start: number): number {
+  let at = start;
+  for (;;) {
+    const byte = bytes[at];
+    if (byte !== SPACE && byte !== 0x0a && byte !== 0x0d && byte !== 0x09) return at;
+    at++;
+  }
+}
+
+function isDigit(byte: number | undefined): boolean {
+  return byte !== undefined && byte >= ZERO && byte <= 0x39;
+}
+
+function isNumberStart(byte: number | undefined): boolean {
+  return byte === MINUS || isDigit(byte);
+}
+
+function isHexDigit(byte: number | undefined): boolean {
+  if (byte === undefined) return false;
+  const lower = byte | 0x20;
+  return isDigit(byte) || (lower >= 0x61 && lower <= 0x66);
+}
+
+/** No byte: past the end. */
+const END = -1;
+const SPACE = 0x20;
+const QUOTE = 0x22;
+const PERCENT = 0x25;
+const AMPERSAND = 0x26;
+const PLUS = 0x2b;
+const COMMA = 0x2c;
+const MINUS = 0x2d;
+const DOT = 0x2e;
+const ZERO = 0x30;
+const COLON = 0x3a;
+const EQUALS = 0x3d;
+const OPEN_ARRAY = 0x5b;
+const BACKSLASH = 0x5c;
+const CLOSE_ARRAY = 0x5d;
+const LOWER_N = 0x6e;
+const LOWER_O = 0x6f;
+const OPEN_OBJECT = 0x7b;
+const CLOSE_OBJECT = 0x7d;
+const ESCAPABLE: ReadonlySet<number> = new Set(Buffer.from('"\\/bfnrtu'));

@@ -1,0 +1,66 @@
+import type { UpstreamReply } from './transport.js';
+
+/** What became of a call: done, certainly not done, or not to be told from the reply. */
+export type Outcome = 'executed' | 'refused' | 'unknown';
+
+export interface Verdict {
+  readonly outcome: Outcome;
+  /** Kraken's first error or warning, whole; undefined when there was none. */
+  readonly error: string | undefined;
+}
+
+const NO_ERROR = Buffer.from('{"error":[]');
+/** Kraken's envelopes with an error are short; a longer body is read only as far as its beginning tells. */
+const MAX_ERROR_BODY = 65_536;
+
+/** After these an order may stand all the same (KRAKEN.md 4.2). */
+const AMBIGUOUS =
+  /^(?:EService: ?(?:Unavailable|Busy|Timeout)|EGeneral: ?(?:Internal error|Unknown error)|EDatabase: ?Internal error)/;
+
+/** Reads a whole reply's outcome (KRAKEN.md 4). The body is looked at, never changed. */
+export function verdictOf(reply: UpstreamReply): Verdict {
+  if (reply.status !== 200) return { outcome: 'unknown', error: undefined };
+  const { body } = reply;
+  // The usual case, decided on eleven bytes.
+  if (body.length > NO_ERROR.length + 1 && NO_ERROR.equals(body.subarray(0, NO_ERROR.length))) {
+    return { outcome: endsWhole(body) ? 'executed' : 'unknown', error: undefined };
+  }
+  // Exports come as a zip.
+  if (String(reply.headers['content-type']).startsWith('application/octet-stream')) {
+    return { outcome: 'executed', error: undefined };
+  }
+  const errors = body.length <= MAX_ERROR_BODY ? errorsOf(body) : undefined;
+  if (errors === undefined) return { outcome: 'unknown', error: undefined };
+  const error = errors.find((text) => text.startsWith('E')) ?? errors[0];
+  if (error?.startsWith('E') !== true) return { outcome: 'executed', error };
+  return { outcome: errors.some((text) => AMBIGUOUS.test(text)) ? 'unknown' : 'refused', error };
+}
+
+/** Kraken's own class of an error text: `EOrder` of `EOrder:Insufficient funds`. */
+export function errorClass(error: string): string {
+  const name = /^[EW][A-Za-z]{1,15}(?=:)/.exec(error)?.[0] ?? '';
+  return ERROR_CLASSES.has(name) ? name : 'other';
+}
+
+// KRAKEN.md 4: the categories seen; bounded, because they become metric labels.
+const ERROR_CLASSES = new Set(
+  ['General', 'Auth', 'API', 'Query', 'Order', 'Trade', 'Funding', 'Service', 'Account', 'BM', 'Earnings']
+    .concat(['Session', 'Database'])
+    .flatMap((category) => [`E${category}`, `W${category}`]),
+);
+
+function endsWhole(body: Buffer): boolean {
+  let last = body.length - 1;
+  while (last > 0 && (body[last] ?? 0) <= 0x20) last--;
+  return body[last] === 0x7d;
+}
+
+/** The envelope's error list; undefined when the body is no envelope. A parsed copy, for reading only. */
+function errorsOf(body: Buffer): string[] | undefined {
+  try {
+    const { error } = JSON.parse(body.toString()) as { error?: unknown };
+    return Array.isArray(error) ? error.map(String) : undefined;
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,140 @@
+import { Client, Pool, type Dispatcher } from 'undici';
+
+/** One attempt at one call, exactly as it goes on the wire. */
+export interface UpstreamRequest {
+  readonly method: 'GET' | 'POST';
+  /** Path with its query. */
+  readonly path: string;
+  readonly headers: Record<string, string>;
+  readonly body: Buffer | null;
+}
+
+/** Kraken's answer, whole. Header names are lower case. */
+export interface UpstreamReply {
+  readonly status: number;
+  readonly headers: Readonly<Record<string, string | string[]>>;
+  readonly body: Buffer;
+}
+
+/**
+ * No whole reply came. `sent: 'never'`: no byte of the request can have left (DNS, TCP or TLS failed).
+ * `sent: 'maybe'`: it may have been executed (KRAKEN.md 4.2).
+ */
+export class UpstreamError extends Error {
+  readonly sent: 'never' | 'maybe';
+
+  constructor(sent: 'never' | 'maybe', message: string, cause?: unknown) {
+    super(message, { cause });
+    this.name = 'UpstreamError';
+    this.sent = sent;
+  }
+}
+
+export interface UpstreamOptions {
+  /** Origin, such as https://api.kraken.com. */
+  readonly url: string;
+  /** From the start of an attempt to the last byte of its reply, ms. */
+  readonly timeoutMs: number;
+  /** Connections kept; private calls of one lane use one. */
+  readonly connections: number;
+}
+
+/** An idle connection is dropped after this: a stale one may swallow an order. */
+const IDLE_MS = 20_000;
+const CONNECT_MS = 10_000;
+
+/** The door to Kraken: sends a request once and gives the whole reply. Never repeats, never follows redirects. */
+export class Upstream {
+  readonly #dispatcher: Dispatcher;
+  readonly #timeoutMs: number;
+
+  constructor({ url, timeoutMs, connections }: UpstreamOptions) {
+    const options = {
+      pipelining: 1,
+      // The attempt has one timer of its own: undici's run at a resolution of a second and start anew with each chunk.
+      headersTimeout: 0,
+      bodyTimeout: 0,
+      keepAliveTimeout: IDLE_MS,
+      keepAliveMaxTimeout: IDLE_MS,
+      connect: { timeout: Math.min(timeoutMs, CONNECT_MS) },
+    };
+    this.#dispatcher =
+      connections === 1 ? new Client(url, options) : new Pool(url, { ...options, connections });
+    this.#timeoutMs = timeoutMs;
+  }
+
+  /** Resolves with the whole reply, whatever its status; rejects with UpstreamError. */
+  send(request: UpstreamRequest): Promise<UpstreamReply> {
+    return new Promise((resolve, reject) => {
+      this.#dispatcher.dispatch(request, new Attempt(this.#timeoutMs, resolve, reject));
+    });
+  }
+
+  /** Drops all connections. Calls in flight fail. */
+  async close(): Promise<void> {
+    await this.#dispatcher.destroy();
+  }
+}
+
+class Attempt implements Dispatcher.DispatchHandler {
+  readonly #resolve: (reply: UpstreamReply) => void;
+  readonly #reject: (error: UpstreamError) => void;
+  readonly #timer: NodeJS.Timeout;
+  #controller: Dispatcher.DispatchController | undefined;
+  #status = 0;
+  #headers: UpstreamReply['headers'] = {};
+  #chunks: Buffer[] = [];
+  #settled = false;
+
+  constructor(
+    timeoutMs: number,
+    resolve: (reply: UpstreamReply) => void,
+    reject: (error: UpstreamError) => void,
+  ) {
+    this.#resolve = resolve;
+    this.#reject = reject;
+    this.#timer = setTimeout(() => {
+      this.#fail(`no whole reply within ${timeoutMs} ms`, undefined);
+      this.#controller?.abort(new Error('timeout'));
+    }, timeoutMs);
+  }
+
+  /** Called right before the first byte is written. */
+  onRequestStart(controller: Dispatcher.DispatchController): void {
+    // Given up while it waited for a connection, or undici wants to write it a second time: it must not leave.
+    const mustNotLeave = this.#settled || this.#controller !== undefined;
+    this.#controller = controller;
+    if (mustNotLeave) controller.abort(new Error('a request is written once or not at all'));
+  }
+
+  onResponseStart(_: Dispatcher.DispatchController, status: number, headers: UpstreamReply['headers']): void {
+    this.#status = status;
+    this.#headers = headers;
+    this.#chunks = []; // an informational response came before
+  }
+
+  onResponseData(_: Dispatcher.DispatchController, chunk: Buffer): void {
+    this.#chunks.push(chunk);
+  }
+
+  onResponseEnd(): void {
+    if (this.#settled) return;
+    this.#settled = true;
+    clearTimeout(this.#timer);
+    const [first] = this.#chunks;
+    const body = this.#chunks.length === 1 && first !== undefined ? first : Buffer.concat(this.#chunks);
+    this.#resolve({ status: this.#status, headers: this.#headers, body });
+  }
+
+  onResponseError(_: Dispatcher.DispatchController, error: Error): void {
+    const { code } = error as NodeJS.ErrnoException;
+    this.#fail(code === undefined ? error.message : `${code}: ${error.message}`, error);
+  }
+
+  #fail(message: string, cause: unknown): void {
+    if (this.#settled) return;
+    this.#settled = true;
+    clearTimeout(this.#timer);
+    this.#reject(new UpstreamError(this.#controller === undefined ? 'never' : 'maybe', message, cause));
+  }
+}

@@ -1,0 +1,51 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import { Lane, type LaneOptions } from './lane.js';
+
+/** The lanes of a proxy: one for all keys (`global`), or one for each (`key`), each with a connection of its own. */
+export class Routes<Connection extends { close(): Promise<void> }> {
+  readonly #routes = new Map<string, { readonly lane: Lane; readonly upstream: Connection }>();
+  readonly #mode: 'global' | 'key';
+  readonly #laneOptions: LaneOptions;
+  readonly #connect: () => Connection;
+
+  constructor(mode: 'global' | 'key', laneOptions: LaneOptions, connect: () => Connection) {
+    this.#mode = mode;
+    this.#laneOptions = laneOptions;
+    this.#connect = connect;
+  }
+
+  /** The lane in which calls of the key with this fingerprint wait. */
+  of(fingerprint: string): { readonly lane: Lane; readonly upstream: Connection } {
+    const name = this.#mode === 'global' ? 'global' : fingerprint;
+    let route = this.#routes.get(name);
+    if (route === undefined) {
+      route = { lane: new Lane(this.#laneOptions), upstream: this.#connect() };
+      this.#routes.set(name, route);
+    }
+    return route;
+  }
+
+  get waiting(): number {
+    return this.#sum((lane) => lane.waiting);
+  }
+
+  get inFlight(): number {
+    return this.#sum((lane) => lane.inFlight);
+  }
+
+  /** Fails what waits, lets what is in flight end for at most `graceMs`, then drops the connections. */
+  async close(graceMs: number): Promise<void> {
+    const routes = [...this.#routes.values()];
+    const timer = new AbortController();
+    await Promise.race([
+      Promise.all(routes.map(({ lane }) => lane.close())),
+      delay(graceMs, undefined, { signal: timer.signal }).catch(() => undefined),
+    ]);
+    timer.abort();
+    await Promise.all(routes.map(({ upstream }) => upstream.close()));
+  }
+
+  #sum(of: (lane: Lane) => number): number {
+    return [...this.#routes.values()].reduce((sum, { lane }) => sum + of(lane), 0);
+  }
+}

@@ -1,0 +1,93 @@
+export interface StartupWindowOptions {
+  /** How long the window lasts from its opening, ms; 0 turns it off. */
+  readonly windowMs: number;
+  /** Calls that may be under way or done within any one second while the window is open. */
+  readonly maxPerSecond: number;
+  /** A call over that also keeps this distance from the end of the one before, ms. */
+  readonly minIntervalMs: number;
+}
+
+/** One call's place in the count of the startup window. */
+export interface StartupSlot {
+  at: number;
+}
+
+/**
+ * Holds back the burst of calls that all bots make when they come back at once. A call counts from its start
+ * until one second after its *end*: Kraken sees it somewhere in between, so that no second at Kraken's side
+ * holds more than `maxPerSecond` of them, whatever the network does.
+ */
+export class StartupWindow {
+  readonly #options: StartupWindowOptions;
+  readonly #now: () => number;
+  readonly #slots: StartupSlot[] = [];
+  readonly #listeners: (() => void)[] = [];
+  #closesAt = 0;
+
+  /** `now` is a monotonic clock in ms. */
+  constructor(options: StartupWindowOptions, now: () => number = () => performance.now()) {
+    this.#options = options;
+    this.#now = now;
+  }
+
+  /** Opens the window, or opens it anew. */
+  open(): void {
+    this.#closesAt = this.#now() + this.#options.windowMs;
+    this.#slots.length = 0;
+  }
+
+  /** Leaves the window early. */
+  close(): void {
+    this.#closesAt = 0;
+    this.#changed();
+  }
+
+  /** Calls back when a call that waits may have become free to go, or can be told how long it will take. */
+  onChange(listener: () => void): void {
+    this.#listeners.push(listener);
+  }
+
+  get isOpen(): boolean {
+    return this.#closesAt > 0 && this.#now() < this.#closesAt;
+  }
+
+  /** Ms until one more call may start; 0 when it may now, undefined when only an `end` can tell. */
+  delayMs(): number | undefined {
+    if (this.#closesAt === 0) return 0;
+    const now = this.#now();
+    if (now >= this.#closesAt) {
+      this.#closesAt = 0;
+      return 0;
+    }
+    while (this.#slots[0] !== undefined && this.#slots[0].at + 1_000 <= now) this.#slots.shift();
+    const oldest = this.#slots[0];
+    const newest = this.#slots.at(-1);
+    if (oldest === undefined || newest === undefined || this.#slots.length < this.#options.maxPerSecond)
+      return 0;
+    const untilClosed = this.#closesAt - now;
+    const free = Math.max(oldest.at + 1_000, newest.at + this.#options.minIntervalMs) - now;
+    return free === Infinity ? undefined : Math.min(Math.max(free, 0), untilClosed);
+  }
+
+  /** A call starts. It counts as under way until `end`. */
+  begin(): StartupSlot {
+    const slot = { at: Infinity };
+    if (this.isOpen) this.#slots.push(slot);
+    return slot;
+  }
+
+  end(slot: StartupSlot): void {
+    slot.at = this.#now();
+    if (this.#slots.length === 0) return;
+    // Lanes of several keys may end out of turn; the oldest end stays in front.
+    this.#slots.sort((a, b) => a.at - b.at);
+    this.#changed();
+  }
+
+  #changed(): void {
+    // Not at once: the lane whose call has just ended still holds its slot.
+    queueMicrotask(() => {
+      for (const listener of this.#listeners) listener();
+    });
+  }
+}

@@ -1,0 +1,95 @@
+import { pino, type DestinationStream, type Logger } from 'pino';
+import type { ErrorCode } from './errors.js';
+
+export type Log = Logger;
+
+/** The outcome of a call as logs and metrics name it. */
+export type CallOutcome = 'executed' | 'refused' | 'unknown' | 'not-sent';
+
+/** Everything that is ever said about one call. No key, signature, otp, body or reply is among it. */
+export interface CallRecord {
+  readonly requestId: string;
+  client: string;
+  account: string;
+  /** The endpoint's bounded label. */
+  endpoint: string;
+  /** Decimal text. */
+  nonce: string | undefined;
+  /** Time in the lane, ms. */
+  waitMs: number | undefined;
+  /** From the first byte out to the last byte in, ms. */
+  upstreamMs: number | undefined;
+  /** Whole call inside the proxy, ms. */
+  totalMs: number;
+  outcome: CallOutcome;
+  /** HTTP status of Kraken's reply. */
+  status: number | undefined;
+  /** Kraken's error text. */
+  krakenError: string | undefined;
+  /** The proxy's own error. */
+  ownError: ErrorCode | undefined;
+  reason: string | undefined;
+  /** The client hung up before its answer. */
+  hungUp: boolean;
+}
+
+/** A call of which nothing is known yet but that it arrived. */
+export function newCallRecord(requestId: string, endpoint: string): CallRecord {
+  return {
+    requestId,
+    client: 'unknown',
+    account: 'unknown',
+    endpoint,
+    nonce: undefined,
+    waitMs: undefined,
+    upstreamMs: undefined,
+    totalMs: 0,
+    outcome: 'not-sent',
+    status: undefined,
+    krakenError: undefined,
+    ownError: undefined,
+    reason: undefined,
+    hungUp: false,
+  };
+}
+
+export interface LogOptions {
+  readonly level: string;
+  readonly destination: DestinationStream;
+}
+
+/** JSON lines with ISO times. */
+export function createLog({ level, destination }: LogOptions): Log {
+  return pino({ level, base: null, timestamp: pino.stdTimeFunctions.isoTime }, destination);
+}
+
+/** Standard output, buffered so that a line costs a call no system call of its own; at most 100 ms late. */
+export function standardOutput(): DestinationStream & { flushSync(): void } {
+  return pino.destination({ dest: 1, sync: false, minLength: 8_192, periodicFlush: 100 });
+}
+
+/** The canonical line of a call: one line, every fact, whatever its end. */
+export function logCall(log: Log, call: CallRecord): void {
+  const line = {
+    requestId: call.requestId,
+    client: call.client,
+    account: call.account,
+    endpoint: call.endpoint,
+    outcome: call.outcome,
+    nonce: call.nonce,
+    waitMs: rounded(call.waitMs),
+    upstreamMs: rounded(call.upstreamMs),
+    totalMs: rounded(call.totalMs),
+    status: call.status,
+    krakenError: call.krakenError,
+    error: call.ownError,
+    reason: call.reason,
+    hungUp: call.hungUp || undefined,
+  };
+  if (call.ownError === undefined && call.outcome !== 'unknown') log.info(line, 'call');
+  else log.warn(line, 'call');
+}
+
+function rounded(ms: number | undefined): number | undefined {
+  return ms === undefined ? undefined : Math.round(ms * 1_000) / 1_000;
+}

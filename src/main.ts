@@ -1,0 +1,213 @@
+#!/usr/bin/env node
+import { createInterface } from 'node:readline/promises';
+import { parseArgs } from 'node:util';
+import { importNonce, jumpNonce, showNonce } from './cli/nonce.js';
+import { UsageError, type Terminal } from './cli/terminal.js';
+import { configJsonSchema, loadConfig, type Config } from './config.js';
+import { createLog, standardOutput } from './log.js';
+import { DEMO_KEYS } from './sandbox/demo-keys.js';
+import { openSandbox } from './sandbox/sandbox.js';
+import { openServer, type Server } from './server.js';
+import { readVersion } from './version.js';
+
+const HELP = `kraken-signing-proxy: the one place where a trading shop's Kraken keys live
+
+  kraken-signing-proxy [serve]            start the proxy
+  kraken-signing-proxy check              check the config, start nothing
+  kraken-signing-proxy nonce show         the nonce state on disk
+  kraken-signing-proxy nonce import FILE  take over a kraken_global_nonce.txt; never goes down
+  kraken-signing-proxy nonce jump --by 1h [--account NAME] [--yes]
+                                          lift the floor of all keys, or of one account's
+  kraken-signing-proxy sandbox [--port N] [--delay-ms N]
+                                          the stand-in for Kraken alone
+  kraken-signing-proxy schema             the JSON schema of the config
+
+  --config FILE   default ./proxy.config.json
+  --version, --help
+
+Exit codes: 0 asked to stop; 1 a bug; 75 try again (state owned by another process, lock lost, port taken);
+78 bad config, bad command line or corrupt state.`;
+
+const EXIT = { stopped: 0, bug: 1, tryAgain: 75, badConfig: 78 } as const;
+
+const terminal: Terminal = {
+  print: (line) => void process.stdout.write(`${line}\n`),
+  confirm: async (question) => {
+    if (!process.stdin.isTTY) throw new UsageError('nobody is there to answer: add --yes');
+    const reader = createInterface({ input: process.stdin, output: process.stdout });
+    const answer = await reader.question(question);
+    reader.close();
+    return /^y(es)?$/i.test(answer.trim());
+  },
+  now: Date.now,
+};
+
+async function main(): Promise<void> {
+  const { values, positionals } = readArguments();
+  if (values.help) {
+    terminal.print(HELP);
+    return;
+  }
+  if (values.version) {
+    terminal.print(readVersion());
+    return;
+  }
+  const config = (): Config => loadConfig(values.config, process.env);
+  const [command = 'serve', ...rest] = positionals;
+  const call = [command, ...rest.slice(0, command === 'nonce' ? 1 : 0)].join(' ');
+  const operands = rest.slice(command === 'nonce' ? 1 : 0);
+  if (operands.length !== (call === 'nonce import' ? 1 : 0))
+    throw new UsageError(`what is "${operands.join(' ')}"? See --help`);
+  switch (call) {
+    case 'serve':
+      return serve(config());
+    case 'check': {
+      check(config());
+      return;
+    }
+    case 'nonce show': {
+      showNonce(config(), terminal);
+      return;
+    }
+    case 'nonce import':
+      return importNonce(config(), operands[0] ?? '', terminal);
+    case 'nonce jump':
+      return jumpNonce(config(), { by: values.by, account: values.account, yes: values.yes }, terminal);
+    case 'sandbox':
+      return sandbox(
+        wholeNumber(values.port, '--port', 65_535),
+        wholeNumber(values['delay-ms'], '--delay-ms', 60_000),
+      );
+    case 'schema': {
+      terminal.print(JSON.stringify(configJsonSchema(), null, 2));
+      return;
+    }
+    default:
+      throw new UsageError(`there is no command "${call}"; see --help`);
+  }
+}
+
+/** Runs the proxy until a signal, or until it cannot go on. */
+async function serve(config: Config): Promise<void> {
+  const destination = standardOutput();
+  const log = createLog({ level: config.log.level, destination });
+  let server: Server | undefined;
+  let ending = false;
+  const end = async (code: number): Promise<void> => {
+    if (ending) return;
+    ending = true;
+    try {
+      await server?.close();
+    } catch (error) {
+      log.error({ err: error }, 'closing failed; the reserved floor on disk stays safe');
+      if (code === EXIT.stopped) code = exitCodeOf(error);
+    }
+    log.info({ exitCode: code }, 'stopped');
+    destination.flushSync();
+    process.exit(code);
+  };
+  const fatal = (error: unknown): void => {
+    const code = exitCodeOf(error);
+    log.fatal({ err: error, exitCode: code }, 'cannot go on');
+    void end(code);
+  };
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+    process.on(signal, () => {
+      if (ending) {
+        log.warn({ signal }, 'stopping at once; the reserved floor on disk stays safe');
+        destination.flushSync();
+        process.exit(EXIT.stopped);
+      }
+      log.info({ signal }, 'stopping');
+      void end(EXIT.stopped);
+    });
+  }
+  process.on('uncaughtException', fatal);
+  process.on('unhandledRejection', fatal);
+  try {
+    server = await openServer({ config, log, version: readVersion(), onFatal: fatal });
+  } catch (error) {
+    fatal(error);
+  }
+}
+
+function check(config: Config): void {
+  for (const warning of config.warnings) terminal.print(`warning: ${warning}`);
+  const names = config.accounts.map(({ name }) => name).join(', ');
+  terminal.print(
+    `${config.file} is good: accounts ${names}; upstream ${config.upstream.url}; nothing was started`,
+  );
+}
+
+async function sandbox(port: number, delayMs: number): Promise<void> {
+  const running = await openSandbox({ keys: DEMO_KEYS, port, delayMs });
+  terminal.print(`sandbox      ${running.url}`);
+  for (const { account, key, secret } of DEMO_KEYS)
+    terminal.print(`${account.padEnd(12)} key ${key}  secret ${secret}`);
+  terminal.print(
+    'These keys open nothing. Faults: POST /sandbox/faults; what came in: GET /sandbox/received.',
+  );
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+    process.on(signal, () => void running.close().then(() => process.exit(EXIT.stopped)));
+  }
+}
+
+interface Arguments {
+  readonly values: {
+    readonly config: string;
+    readonly by: string | undefined;
+    readonly account: string | undefined;
+    readonly port: string;
+    readonly 'delay-ms': string;
+    readonly yes: boolean;
+    readonly help: boolean;
+    readonly version: boolean;
+  };
+  readonly positionals: readonly string[];
+}
+
+function readArguments(): Arguments {
+  try {
+    const { values, positionals } = parseArgs({
+      allowPositionals: true,
+      options: {
+        config: { type: 'string', default: 'proxy.config.json' },
+        by: { type: 'string' },
+        account: { type: 'string' },
+        port: { type: 'string', default: '8789' },
+        'delay-ms': { type: 'string', default: '0' },
+        yes: { type: 'boolean', default: false },
+        help: { type: 'boolean', default: false },
+        version: { type: 'boolean', default: false },
+      },
+    });
+    return { values: { ...values, by: values.by, account: values.account }, positionals };
+  } catch (error) {
+    throw new UsageError(`${(error as Error).message}. See --help`);
+  }
+}
+
+function wholeNumber(text: string, option: string, most: number): number {
+  if (!/^\d{1,9}$/.test(text) || Number(text) > most)
+    throw new UsageError(`${option} takes a whole number up to ${most}`);
+  return Number(text);
+}
+
+const TRY_AGAIN = new Set(['StateOwnedElsewhereError', 'StateLostError']);
+const BAD_CONFIG = new Set(['ConfigError', 'CorruptStateError', 'UsageError']);
+
+/** Tells failures apart by what they are: a supervisor starts again on 75 and leaves 78 to a person. */
+function exitCodeOf(error: unknown): number {
+  const { name, code } = error as NodeJS.ErrnoException;
+  if (BAD_CONFIG.has(name)) return EXIT.badConfig;
+  // The system's own errors (a full disk, a taken port) may be gone on the next try.
+  if (TRY_AGAIN.has(name) || (typeof code === 'string' && /^E[A-Z]+$/.test(code))) return EXIT.tryAgain;
+  return EXIT.bug;
+}
+
+main().catch((error: unknown) => {
+  const code = exitCodeOf(error);
+  const { message, stack } = error as Error;
+  process.stderr.write(`${code === EXIT.bug ? (stack ?? message) : message}\n`);
+  process.exitCode = code;
+});

@@ -1,0 +1,208 @@
+import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
+import { ERROR_CODES } from './errors.js';
+import type { CallRecord } from './log.js';
+
+const PREFIX = 'kraken_proxy_';
+const SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15];
+/** `nonce_rate` is the mean over this many whole seconds; `nonce_burst_rate` the highest second of a minute. */
+const RATE_SECONDS = 10;
+const BURST_SECONDS = 60;
+
+/** What is read from the running parts when somebody scrapes. */
+export interface Gauges {
+  readonly laneWaiting: () => number;
+  readonly laneInFlight: () => number;
+  readonly nonceLeadSeconds: () => number;
+  readonly startupWindowOpen: () => boolean;
+}
+
+export interface Metrics {
+  /** A call has ended. */
+  readonly call: (record: CallRecord, errorClass: string | undefined) => void;
+  /** A request was refused before it was a call: a browser, a foreign Host. */
+  readonly refusedRequest: (code: string) => void;
+  readonly nonceIssued: () => void;
+  readonly stateWrite: (seconds: number, error: unknown) => void;
+  /** Connects the gauges to the parts, once these exist. */
+  readonly watch: (gauges: Gauges) => void;
+  /** The Prometheus text. */
+  readonly text: () => Promise<string>;
+  readonly contentType: string;
+}
+
+export interface MetricsOptions {
+  readonly version: string;
+  /** The tuning in force, for `config_info`; nothing secret. */
+  readonly tuning: Readonly<Record<string, string>>;
+  /** Monotonic ms. */
+  readonly now?: () => number;
+}
+
+/** Every metric of the proxy, made once per running proxy. Labels are bounded; none carries an order or a nonce. */
+export function createMetrics({ version, tuning, now = () => performance.now() }: MetricsOptions): Metrics {
+  const registry = new Registry();
+  const registers = [registry];
+  collectDefaultMetrics({ register: registry });
+  let gauges: Gauges | undefined;
+  const gauge = (name: string, help: string, read: (from: Gauges) => number): void => {
+    new Gauge({
+      name: PREFIX + name,
+      help,
+      registers,
+      collect() {
+        this.set(gauges === undefined ? 0 : read(gauges));
+      },
+    });
+  };
+
+  const calls = new Counter({
+    name: `${PREFIX}calls_total`,
+    help: 'Calls answered, by what became of them.',
+    labelNames: ['account', 'client', 'endpoint', 'outcome'],
+    registers,
+  });
+  const callSeconds = new Histogram({
+    name: `${PREFIX}call_seconds`,
+    help: 'Whole call inside the proxy, in seconds.',
+    labelNames: ['endpoint'],
+    buckets: SECONDS,
+    registers,
+  });
+  const upstreamSeconds = new Histogram({
+    name: `${PREFIX}upstream_seconds`,
+    help: 'From the first byte sent to Kraken to the last byte of its reply, in seconds.',
+    labelNames: ['endpoint'],
+    buckets: SECONDS,
+    registers,
+  });
+  const laneWaitSeconds = new Histogram({
+    name: `${PREFIX}lane_wait_seconds`,
+    help: 'Wait for the turn in the lane, in seconds.',
+    buckets: SECONDS,
+    registers,
+  });
+  const issued = new Counter({ name: `${PREFIX}nonces_issued_total`, help: 'Nonces handed out.', registers });
+  const upstreamErrors = new Counter({
+    name: `${PREFIX}upstream_errors_total`,
+    help: "Errors Kraken answered, by Kraken's own class; `transport` when no whole reply came.",
+    labelNames: ['account', 'class'],
+    registers,
+  });
+  const ownErrors = new Counter({
+    name: `${PREFIX}own_errors_total`,
+    help: "Calls answered with one of the proxy's own errors.",
+    labelNames: ['code'],
+    registers,
+  });
+  for (const code of ERROR_CODES) ownErrors.inc({ code }, 0);
+  const stateWrites = new Counter({
+    name: `${PREFIX}state_writes_total`,
+    help: 'Writes of the nonce state.',
+    labelNames: ['result'],
+    registers,
+  });
+  const stateWriteSeconds = new Histogram({
+    name: `${PREFIX}state_write_seconds`,
+    help: 'Time to make the nonce state durable, in seconds.',
+    buckets: SECONDS,
+    registers,
+  });
+  gauge('lane_waiting', 'Calls that wait in the lanes.', (from) => from.laneWaiting());
+  gauge('lane_in_flight', 'Calls that have the slot of their lane.', (from) => from.laneInFlight());
+  gauge('nonce_lead_seconds', 'How far the floor is ahead of the clock.', (from) => from.nonceLeadSeconds());
+  gauge('startup_window_open', '1 while the startup window holds bursts back.', (from) =>
+    from.startupWindowOpen() ? 1 : 0,
+  );
+  const rate = new RecentCount(now);
+  gauge('nonce_rate', `Nonces per second, mean of the last ${RATE_SECONDS} s.`, () =>
+    rate.mean(RATE_SECONDS),
+  );
+  gauge('nonce_burst_rate', `Most nonces in one second of the last ${BURST_SECONDS} s.`, () =>
+    rate.highest(BURST_SECONDS),
+  );
+  info(registry, 'build_info', 'Version of the proxy and of Node.', { version, node: process.versions.node });
+  info(registry, 'config_info', 'The tuning in force.', tuning);
+
+  return {
+    call: (record, errorClass) => {
+      const { account, client, endpoint } = record;
+      calls.inc({ account, client, endpoint, outcome: record.outcome });
+      callSeconds.observe({ endpoint }, record.totalMs / 1_000);
+      if (record.waitMs !== undefined) laneWaitSeconds.observe(record.waitMs / 1_000);
+      if (record.upstreamMs !== undefined) upstreamSeconds.observe({ endpoint }, record.upstreamMs / 1_000);
+      if (record.ownError !== undefined) ownErrors.inc({ code: record.ownError });
+      if (errorClass !== undefined) upstreamErrors.inc({ account, class: errorClass });
+    },
+    refusedRequest: (code) => ownErrors.inc({ code }),
+    nonceIssued: () => {
+      issued.inc();
+      rate.add();
+    },
+    stateWrite: (seconds, error) => {
+      stateWrites.inc({ result: error === undefined ? 'ok' : 'failed' });
+      stateWriteSeconds.observe(seconds);
+    },
+    watch: (from) => {
+      gauges = from;
+    },
+    text: () => registry.metrics(),
+    contentType: registry.contentType,
+  };
+}
+
+/** Counts events by the second, for the last minute. */
+class RecentCount {
+  readonly #now: () => number;
+  readonly #counts = new Float64Array(BURST_SECONDS + 1);
+  #second = 0;
+
+  constructor(now: () => number) {
+    this.#now = now;
+  }
+
+  add(): void {
+    this.#advance();
+    const index = this.#second % this.#counts.length;
+    this.#counts[index] = (this.#counts[index] ?? 0) + 1;
+  }
+
+  mean(seconds: number): number {
+    return this.#last(seconds).reduce((sum, count) => sum + count, 0) / seconds;
+  }
+
+  highest(seconds: number): number {
+    return Math.max(...this.#last(seconds));
+  }
+
+  /** The counts of the last whole seconds; the running one would read low. */
+  #last(seconds: number): number[] {
+    this.#advance();
+    const { length } = this.#counts;
+    return Array.from(
+      { length: seconds },
+      (_, back) => this.#counts[(this.#second - 1 - back + length) % length] ?? 0,
+    );
+  }
+
+  #advance(): void {
+    const second = Math.floor(this.#now() / 1_000);
+    const steps = Math.min(second - this.#second, this.#counts.length);
+    for (let step = 0; step < steps; step++) this.#counts[(second - step) % this.#counts.length] = 0;
+    this.#second = second;
+  }
+}
+
+function info(
+  registry: Registry,
+  name: string,
+  help: string,
+  labels: Readonly<Record<string, string>>,
+): void {
+  const gauge = new Gauge({
+    name: PREFIX + name,
+    help,
+    labelNames: Object.keys(labels),
+    registers: [registry],
+  });
+  gauge.set({ ...labels }, 1);
+}

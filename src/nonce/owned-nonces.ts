@@ -1,0 +1,50 @@
+import { ProxyError } from '../errors.js';
+import type { NonceSequence } from './sequence.js';
+
+/**
+ * The nonces of this process from before it owns the state until after it has given it up. In between it is
+ * the sequence itself; before and after, every draw is refused with `not-owner`.
+ */
+export class OwnedNonces {
+  readonly #onIssued: () => void;
+  #sequence: NonceSequence | undefined;
+  #why = 'the nonce state is not opened yet';
+
+  constructor(onIssued: () => void) {
+    this.#onIssued = onIssued;
+  }
+
+  /** From here on nonces are drawn from `sequence`, which is closed with this. */
+  own(sequence: NonceSequence): void {
+    this.#sequence = sequence;
+  }
+
+  /** Says why there are no nonces, while there are none. */
+  explain(why: string): void {
+    this.#why = why;
+  }
+
+  draw(fingerprint: string): bigint | Promise<bigint> {
+    if (this.#sequence === undefined) throw new ProxyError('not-owner', this.#why, { retryAfterSeconds: 1 });
+    const nonce = this.#sequence.draw(fingerprint);
+    this.#onIssued();
+    return nonce;
+  }
+
+  /** Why no nonce can be drawn now; undefined when one can. */
+  get problem(): string | undefined {
+    return this.#sequence === undefined ? this.#why : this.#sequence.problem;
+  }
+
+  get leadSeconds(): number {
+    return this.#sequence?.leadSeconds ?? 0;
+  }
+
+  /** Writes the exact floor and gives the state up. */
+  async close(): Promise<void> {
+    const sequence = this.#sequence;
+    this.#sequence = undefined;
+    this.#why = 'the proxy is stopping';
+    await sequence?.close();
+  }
+}

@@ -1,0 +1,279 @@
+import fs from 'node:fs';
+import { mkdir, rename, rm, rmdir, stat, utimes, writeFile } from 'node:fs/promises';
+import { setTimeout as delay } from 'node:timers/promises';
+import lockfile from 'proper-lockfile';
+import { describeHolder, describeSelf, judge, readHolder, type Holder } from './holder.js';
+import { StateLostError, StateOwnedElsewhereError } from './store.js';
+
+/** The lock's mtime is renewed this often (proper-lockfile's shortest). */
+const RENEW_MS = 1_000;
+/** A lock whose mtime was *watched* standing still for so long is given up by its owner. */
+const ABANDONED_MS = 5_000;
+/** How long a renewal proves ownership. Half of ABANDONED_MS: nobody can have taken the lock by then. */
+const LEASE_MS = 2_500;
+const POLL_MS = 200;
+/**
+ * proper-lockfile judges staleness by comparing the lock's mtime with the wall clock, which a clock step
+ * of an hour fools. A bound no clock reaches turns that off; ours, which watches the mtime by the monotonic
+ * clock, replaces it.
+ */
+const NEVER_MS = 100 * 365 * 86_400_000;
+
+export interface OwnershipOptions {
+  /** Wait for the lock as a hot standby instead of failing when somebody holds it. */
+  readonly standby?: boolean;
+  /** Called once when the ownership is lost against our will. */
+  readonly onLost?: (error: StateLostError) => void;
+  /** Called once when a standby begins to wait, with a description of the holder. */
+  readonly onWaiting?: (holder: string) => void;
+  /** Ends the wait of a standby. */
+  readonly signal?: AbortSignal;
+}
+
+/**
+ * Sole ownership of a file among processes, hosts and containers that share its folder, for as long as the
+ * process lives: a proper-lockfile lock, beside it a record of who holds it.
+ */
+export class Ownership {
+  readonly #lockPath: string;
+  readonly #recordPath: string;
+  readonly #self: Holder;
+  readonly #onLost: (error: StateLostError) => void;
+  #inode: bigint | undefined;
+  #recorded = false;
+  #provenMono = 0;
+  #provenWall = 0;
+  #checkedWall = 0;
+  #lost: StateLostError | undefined;
+  #release: (() => Promise<void>) | undefined;
+
+  private constructor(file: string, onLost: (error: StateLostError) => void) {
+    this.#lockPath = `${file}.lock`;
+    this.#recordPath = `${file}.holder`;
+    this.#self = describeSelf();
+    this.#onLost = onLost;
+  }
+
+  /**
+   * Takes the lock. A holder proven dead is replaced at once; one whose lock is not renewed for 5 s is taken
+   * to be frozen, gone or on a machine that died. Rejects with StateOwnedElsewhereError when a holder shows
+   * life, unless `standby` asks to wait for it.
+   */
+  static async acquire(file: string, options: OwnershipOptions = {}): Promise<Ownership> {
+    const ownership = new Ownership(file, options.onLost ?? (() => undefined));
+    const watch = new LockWatch(`${file}.lock`);
+    let announced = false;
+    for (;;) {
+      options.signal?.throwIfAborted();
+      const holder = await ownership.#tryAcquire(file, watch);
+      if (holder === 'acquired') return ownership;
+      if (options.standby !== true && watch.renewed) {
+        throw new StateOwnedElsewhereError(
+          `${file} is owned by ${describeHolder(holder)}. Stop that process, or run this one with nonce.standby.`,
+        );
+      }
+      if (options.standby === true && !announced) {
+        announced = true;
+        options.onWaiting?.(describeHolder(holder));
+      }
+      await delay(POLL_MS, undefined, options.signal === undefined ? {} : { signal: options.signal });
+    }
+  }
+
+  /**
+   * Throws StateLostError unless the lock is provably ours. A renewal within the last 2.5 s is proof; after a
+   * longer gap (a blocked event loop, SIGSTOP, a suspended machine) lock and record are looked at again.
+   */
+  assertOwned(wallMs: number): void {
+    if (this.#lost !== undefined) throw this.#lost;
+    // Reading a clock is what costs here: once it held in this millisecond, it holds for all of it.
+    if (wallMs === this.#checkedWall) return;
+    const mono = performance.now() - this.#provenMono;
+    const wall = wallMs - this.#provenWall;
+    // The monotonic clock stands still while a machine sleeps; the wall clock does not, but it may be set.
+    if (mono >= LEASE_MS || wall >= LEASE_MS || wall <= -LEASE_MS) this.verify();
+    this.#checkedWall = wallMs;
+  }
+
+  /** Looks at lock and record on disk; throws StateLostError when they are not ours any more. */
+  verify(): void {
+    if (this.#lost !== undefined) throw this.#lost;
+    if (this.#holdsLock()) {
+      this.#prove();
+      return;
+    }
+    const by = describeHolder(readHolder(this.#recordPath));
+    const error = new StateLostError(`the lock on the nonce state was lost (its record now names ${by})`);
+    this.#lose(error);
+    throw error;
+  }
+
+  /** Gives the lock up, unless somebody else has it by now. May be called twice. */
+  async release(): Promise<void> {
+    const release = this.#release;
+    this.#release = undefined;
+    if (release === undefined) return;
+    if (this.#lost === undefined && this.#holdsLock()) {
+      this.#recorded = false; // from here on the inode alone says that the lock is ours
+      await rm(this.#recordPath, { force: true });
+    }
+    this.#lost ??= new StateLostError('the nonce state was closed');
+    await release().catch(() => undefined);
+  }
+
+  async #tryAcquire(file: string, watch: LockWatch): Promise<'acquired' | Holder | undefined> {
+    if (!(await this.#isFree(watch))) return readHolder(this.#recordPath);
+    // All takers pass this gate one by one, so that two who both see a dead holder cannot break each
+    // other's fresh lock.
+    const leave = await enterGate(file);
+    if (leave === undefined) return readHolder(this.#recordPath);
+    try {
+      if (!(await this.#isFree(watch))) return readHolder(this.#recordPath);
+      if (watch.present) await rmdir(this.#lockPath).catch(ignoreMissing);
+      await this.#lock(file);
+      return 'acquired';
+    } finally {
+      await leave().catch(() => undefined);
+    }
+  }
+
+  /** Whether the lock may be taken: absent, or its holder proven dead, or not renewed for too long. */
+  async #isFree(watch: LockWatch): Promise<boolean> {
+    await watch.look();
+    const verdict = judge(readHolder(this.#recordPath));
+    if (verdict === 'dead' || watch.unchangedMs >= ABANDONED_MS) return true;
+    // A live holder without its lock: somebody removed it. The holder notices within a second and ends.
+    return !watch.present && verdict !== 'alive';
+  }
+
+  async #lock(file: string): Promise<void> {
+    this.#release = await lockfile.lock(file, {
+      lockfilePath: this.#lockPath,
+      realpath: false,
+      stale: NEVER_MS,
+      update: RENEW_MS,
+      fs: this.#lockFs(),
+      onCompromised: (cause) =>
+        this.#lose(new StateLostError('the lock on the nonce state was removed or taken', { cause })),
+    });
+    try {
+      const record = `${this.#recordPath}.tmp`;
+      await writeFile(record, JSON.stringify(this.#self) + '\n', { mode: 0o644 });
+      await rename(record, this.#recordPath);
+    } catch (error) {
+      await this.#release();
+      throw error;
+    }
+    this.#recorded = true;
+    this.#prove();
+  }
+
+  /**
+   * The file operations proper-lockfile uses. Each renewal is noted as proof of ownership, and nothing is
+   * removed that is not ours: its exit handler would otherwise remove the lock of a process that took over.
+   */
+  #lockFs(): object {
+    type Done = (error: Error | null, value?: unknown) => void;
+    return {
+      mkdir: (path: string, done: Done) => {
+        mkdir(path).then(() => {
+          this.#inode = inodeOf(path);
+          done(null);
+        }, done);
+      },
+      stat: (path: string, done: Done) => void stat(path).then((value) => done(null, value), done),
+      utimes: (path: string, atime: Date, mtime: Date, done: Done) => {
+        utimes(path, atime, mtime).then(() => {
+          if (inodeOf(path) === this.#inode) this.#prove();
+          done(null);
+        }, done);
+      },
+      rmdir: (path: string, done: Done) => {
+        if (!this.#holdsLock()) done(null);
+        else rmdir(path).then(() => done(null), done);
+      },
+      rmdirSync: (path: string) => {
+        if (this.#holdsLock()) fs.rmdirSync(path);
+      },
+    };
+  }
+
+  #holdsLock(): boolean {
+    if (this.#inode === undefined || inodeOf(this.#lockPath) !== this.#inode) return false;
+    // File systems reuse inodes: a lock made after ours was removed may have the same one.
+    return !this.#recorded || readHolder(this.#recordPath)?.id === this.#self.id;
+  }
+
+  #prove(): void {
+    this.#provenMono = performance.now();
+    this.#provenWall = Date.now();
+  }
+
+  #lose(error: StateLostError): void {
+    if (this.#lost !== undefined) return;
+    this.#lost = error;
+    this.#onLost(error);
+  }
+}
+
+/** Watches a lock's mtime by the monotonic clock, so that no step of the wall clock makes it look old. */
+class LockWatch {
+  readonly #path: string;
+  #seen: string | undefined;
+  #since = performance.now();
+  #looked = false;
+  /** The lock changed while we watched: its holder lives. */
+  renewed = false;
+
+  constructor(path: string) {
+    this.#path = path;
+  }
+
+  async look(): Promise<void> {
+    const now = await stat(this.#path, { bigint: true }).then(
+      (value) => `${value.ino}:${value.mtimeNs}`,
+      () => undefined,
+    );
+    if (this.#looked && now === this.#seen) return;
+    if (this.#looked && now !== undefined) this.renewed = true;
+    this.#looked = true;
+    this.#seen = now;
+    this.#since = performance.now();
+  }
+
+  get present(): boolean {
+    return this.#seen !== undefined;
+  }
+
+  get unchangedMs(): number {
+    return performance.now() - this.#since;
+  }
+}
+
+/** Enters the gate that all takers pass; undefined while another is inside. A crash inside frees it after 2 s. */
+async function enterGate(file: string): Promise<(() => Promise<void>) | undefined> {
+  try {
+    // proper-lockfile keeps its locks by this name: it must differ from the main lock's.
+    return await lockfile.lock(`${file}.gate`, {
+      lockfilePath: `${file}.gate`,
+      realpath: false,
+      stale: 2_000,
+      onCompromised: () => undefined,
+    });
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ELOCKED') return undefined;
+    throw error;
+  }
+}
+
+function inodeOf(path: string): bigint | undefined {
+  try {
+    return fs.statSync(path, { bigint: true }).ino;
+  } catch {
+    return undefined;
+  }
+}
+
+function ignoreMissing(error: unknown): void {
+  if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+}

@@ -1,0 +1,151 @@
+import type { Clients, Credentials } from './clients.js';
+import { ProxyError } from './errors.js';
+import type { Account } from './kraken/account.js';
+import { parseBody } from './kraken/body.js';
+import { endpointOf, type Endpoint } from './kraken/endpoints.js';
+import { verdictOf } from './kraken/outcome.js';
+import { UpstreamError, type Upstream, type UpstreamReply } from './kraken/transport.js';
+import type { Lane } from './lane/lane.js';
+import { newCallRecord, type CallRecord } from './log.js';
+
+/** A client's private call as it arrived, whole. */
+export interface PrivateCall extends Credentials {
+  readonly requestId: string;
+  /** The name after `/0/private/`. */
+  readonly endpoint: string;
+  /** `/0/private/<Name>` with its query: what is signed and requested. */
+  readonly path: string;
+  readonly contentType: string | undefined;
+  readonly body: Buffer;
+  /** The client's own headers that go on to Kraken. */
+  readonly headers: Record<string, string>;
+  /** The client asked not to be held back by the startup window. */
+  readonly skipStartup: boolean;
+}
+
+/** Hands out nonces that are durable. */
+export interface NonceSource {
+  /** Throws or rejects with ProxyError `not-owner`. */
+  draw(fingerprint: string): bigint | Promise<bigint>;
+}
+
+/** Where an account's private calls wait and through which connection they leave. */
+export interface Route {
+  readonly lane: Lane;
+  readonly upstream: Upstream;
+}
+
+export interface ProxyParts {
+  readonly clients: Clients;
+  readonly routeOf: (account: Account) => Route;
+  readonly nonces: NonceSource;
+  /** Told of every call once it has ended. */
+  readonly record: (call: CallRecord) => void;
+}
+
+/** A call under way. */
+export interface Answer {
+  /** Kraken's reply, or a ProxyError. */
+  readonly reply: Promise<UpstreamReply>;
+  /** The client is gone: a call that waits leaves the lane; one in flight goes on to its end. */
+  hangUp(): void;
+}
+
+/** The path of a private call (DESIGN 2). The order of its steps is what keeps money safe. */
+export class Proxy {
+  readonly #parts: ProxyParts;
+
+  constructor(parts: ProxyParts) {
+    this.#parts = parts;
+  }
+
+  call(call: PrivateCall): Answer {
+    const endpoint = endpointOf(call.endpoint);
+    const record = newCallRecord(call.requestId, endpoint.label);
+    const started = performance.now();
+    let leave = (): void => undefined;
+    const reply = this.#handle(call, endpoint, record, (leaveLane) => (leave = leaveLane)).finally(() => {
+      record.totalMs = performance.now() - started;
+      this.#parts.record(record);
+    });
+    const hangUp = (): void => {
+      record.hungUp = true;
+      leave();
+    };
+    return { reply, hangUp };
+  }
+
+  async #handle(
+    call: PrivateCall,
+    endpoint: Endpoint,
+    record: CallRecord,
+    onJoined: (leave: () => void) => void,
+  ): Promise<UpstreamReply> {
+    const { clients, routeOf, nonces } = this.#parts;
+    try {
+      const { client, account } = clients.identify(call);
+      record.client = client;
+      record.account = account.name;
+      const body = parseBody(call.body, call.contentType, { dropOtp: account.otp !== undefined });
+      const { lane, upstream } = routeOf(account);
+
+      const joined = performance.now();
+      const inTurn = async (): Promise<UpstreamReply> => {
+        record.waitMs = performance.now() - joined;
+        const nonce = await nonces.draw(account.fingerprint); // durable before it is used
+        record.nonce = nonce.toString();
+        const bytes = body.complete(record.nonce, account.otp?.());
+        const signature = account.signer.sign(call.path, record.nonce, bytes); // exactly the bytes that leave
+        const headers = {
+          ...call.headers,
+          'content-type': body.contentType,
+          'api-key': account.key,
+          'api-sign': signature,
+        };
+        return await this.#send(
+          upstream,
+          { method: 'POST', path: call.path, headers, body: bytes },
+          endpoint,
+          record,
+        );
+      };
+
+      const exempt = endpoint.group === 'cancel' || call.skipStartup;
+      const turn = lane.join(inTurn, { exempt });
+      onJoined(() => turn.leave(new ProxyError('queue-timeout', 'the client hung up while it waited')));
+      return await turn.result;
+    } catch (error) {
+      if (error instanceof ProxyError) {
+        record.ownError = error.code;
+        record.reason = error.message;
+      }
+      throw error;
+    }
+  }
+
+  /** Sends once and settles the outcome; the lane's slot is ours until the whole reply is in or the attempt failed. */
+  async #send(
+    upstream: Upstream,
+    request: Parameters<Upstream['send']>[0],
+    endpoint: Endpoint,
+    record: CallRecord,
+  ): Promise<UpstreamReply> {
+    const sent = performance.now();
+    try {
+      const reply = await upstream.send(request);
+      const verdict = verdictOf(reply);
+      record.outcome = verdict.outcome;
+      record.status = reply.status;
+      record.krakenError = verdict.error;
+      return reply;
+    } catch (cause) {
+      if (!(cause instanceof UpstreamError)) throw cause;
+      record.outcome = cause.sent === 'never' ? 'not-sent' : 'unknown';
+      const code =
+        cause.sent === 'never' || endpoint.class === 'read' ? 'upstream-unreachable' : 'outcome-unknown';
+      throw new ProxyError(code, `no reply from Kraken: ${cause.message}`, { cause });
+    } finally {
+      record.upstreamMs = performance.now() - sent;
+    }
+  }
+}

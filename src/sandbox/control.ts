@@ -1,0 +1,146 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+
+import { FAULT_KINDS, type Fault } from './faults.js';
+import type { Sandbox } from './sandbox.js';
+
+/** Whether a request target belongs to the control plane. */
+export function isControlPath(target: string): boolean {
+  return target.startsWith('/sandbox/');
+}
+
+/**
+ * The control plane, for tests in another process, under `/sandbox/` on the sandbox's own port:
+ *
+ * - `GET /sandbox/received`: what was received, oldest first, bodies as text
+ * - `GET /sandbox/state`: call counters, calls in flight, highest nonces
+ * - `POST /sandbox/faults` (a Fault or a list of them), `DELETE /sandbox/faults`
+ * - `POST /sandbox/nonce` `{"key", "nonce"}`: as if another program had used the key
+ * - `GET /sandbox/orders?account=`
+ */
+export function answerControl(
+  sandbox: Sandbox,
+  keys: readonly string[],
+  req: IncomingMessage,
+  res: ServerResponse,
+  body: Buffer,
+): void {
+  // A web page can reach a loopback port; what it sends carries one of these.
+  const fromBrowser = Object.keys(req.headers).some(
+    (name) => name === 'origin' || name.startsWith('sec-fetch-'),
+  );
+  const { status, value } = fromBrowser
+    ? { status: 403, value: { error: 'not for browsers' } }
+    : respond(sandbox, keys, req, body);
+  const text = JSON.stringify(value, (_name, field: unknown) =>
+    typeof field === 'bigint' ? field.toString() : field,
+  );
+  res.writeHead(status, { 'content-type': 'application/json' });
+  res.end(text);
+}
+
+interface ControlReply {
+  readonly status: number;
+  readonly value: unknown;
+}
+
+function respond(
+  sandbox: Sandbox,
+  keys: readonly string[],
+  req: IncomingMessage,
+  body: Buffer,
+): ControlReply {
+  const url = new URL(req.url ?? '', 'http://sandbox');
+  const route = `${req.method ?? ''} ${url.pathname}`;
+  try {
+    switch (route) {
+      case 'GET /sandbox/received':
+        return ok(sandbox.received.map((call) => ({ ...call, rawBody: call.rawBody.toString() })));
+      case 'GET /sandbox/state':
+        return ok(stateOf(sandbox, keys));
+      case 'GET /sandbox/orders':
+        return ok(sandbox.orders(url.searchParams.get('account') ?? ''));
+      case 'POST /sandbox/faults': {
+        const faults = readFaults(body);
+        for (const fault of faults) sandbox.fault(fault);
+        return ok({ added: faults.length });
+      }
+      case 'DELETE /sandbox/faults':
+        sandbox.clearFaults();
+        return ok({});
+      case 'POST /sandbox/nonce': {
+        const { key, nonce } = readNonce(body, keys);
+        sandbox.raiseNonce(key, nonce);
+        return ok({ key, nonce: sandbox.highestNonce(key) });
+      }
+      default:
+        return { status: 404, value: { error: 'no such control call' } };
+    }
+  } catch (error) {
+    return { status: 400, value: { error: error instanceof Error ? error.message : 'bad request' } };
+  }
+}
+
+function ok(value: unknown): ControlReply {
+  return { status: 200, value };
+}
+
+function stateOf(sandbox: Sandbox, keys: readonly string[]): unknown {
+  return {
+    receivedCount: sandbox.receivedCount,
+    inFlight: sandbox.inFlight,
+    maxInFlight: sandbox.maxInFlight,
+    systemStatus: sandbox.systemStatus,
+    keys: Object.fromEntries(
+      keys.map((key) => [
+        key,
+        {
+          counter: sandbox.counter(key),
+          inFlight: sandbox.inFlightOf(key),
+          maxInFlight: sandbox.maxInFlightOf(key),
+          highestNonce: sandbox.highestNonce(key) ?? null,
+        },
+      ]),
+    ),
+  };
+}
+
+const FAULT_FIELDS: Readonly<Record<string, 'string' | 'number'>> = {
+  kind: 'string',
+  endpoint: 'string',
+  key: 'string',
+  times: 'number',
+  skip: 'number',
+  delayMs: 'number',
+  status: 'number',
+  error: 'string',
+  probability: 'number',
+};
+
+/** JSON has no Infinity: `"times": null` means all calls. */
+function readFaults(body: Buffer): readonly Fault[] {
+  const parsed: unknown = JSON.parse(body.toString());
+  return (Array.isArray(parsed) ? parsed : [parsed]).map((value: unknown) => {
+    const fields = recordOf(value);
+    if (fields.times === null) fields.times = Infinity;
+    for (const [name, field] of Object.entries(fields)) {
+      if (typeof field !== FAULT_FIELDS[name]) throw new TypeError(`bad fault field ${name}`);
+    }
+    if (!FAULT_KINDS.some((kind) => kind === fields.kind)) {
+      throw new TypeError(`kind must be one of ${FAULT_KINDS.join(', ')}`);
+    }
+    return fields as unknown as Fault;
+  });
+}
+
+function readNonce(body: Buffer, keys: readonly string[]): { key: string; nonce: bigint } {
+  const { key, nonce } = recordOf(JSON.parse(body.toString()));
+  if (typeof key !== 'string' || !keys.includes(key)) throw new TypeError('no such key');
+  if (typeof nonce !== 'string' || !/^\d{1,19}$/.test(nonce))
+    throw new TypeError('nonce must be decimal text');
+  return { key, nonce: BigInt(nonce) };
+}
+
+function recordOf(value: unknown): Record<string, unknown> {
+  if (typeof value !== 'object' || value === null) throw new TypeError('an object is needed');
+  return { ...value };
+}

@@ -1,0 +1,233 @@
+import { randomBytes } from 'node:crypto';
+import { getRequestListener } from '@hono/node-server';
+import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response';
+import { Clients } from './clients.js';
+import { describeTuning, type Config } from './config.js';
+import { isLoopback } from './config/addresses.js';
+import type { ProxyError } from './errors.js';
+import { createApp } from './http/app.js';
+import { Listener } from './http/listener.js';
+import { createOps, type NotReady } from './http/ops.js';
+import { createAccount } from './kraken/account.js';
+import { errorClass } from './kraken/outcome.js';
+import { Upstream } from './kraken/transport.js';
+import { Routes } from './lane/routes.js';
+import { StartupWindow } from './lane/startup.js';
+import { logCall, type CallRecord, type Log } from './log.js';
+import { createMetrics } from './metrics.js';
+import { FileStore } from './nonce/file-store.js';
+import { OwnedNonces } from './nonce/owned-nonces.js';
+import { NonceSequence } from './nonce/sequence.js';
+import { Proxy } from './proxy.js';
+import { PublicApi } from './public-api.js';
+import { openSandbox, type Sandbox } from './sandbox/sandbox.js';
+
+export interface ServerOptions {
+  readonly config: Config;
+  readonly log: Log;
+  readonly version: string;
+  /** The proxy cannot go on: the nonce state was lost, or a standby could not take over. Nothing is signed any more. */
+  readonly onFatal: (error: unknown) => void;
+}
+
+/** A running proxy. */
+export interface Server {
+  /** Where clients call, such as http://127.0.0.1:8787; empty while a standby waits for its port. */
+  readonly url: string;
+  readonly opsUrl: string;
+  /** Stops in order: nothing new, what waits fails, what is in flight ends, the floor is written, the lock released. */
+  close(): Promise<void>;
+}
+
+const PUBLIC_CONNECTIONS = 8;
+/** Beyond an attempt's own timeout, for its answer to reach the client. */
+const CLOSE_GRACE_MS = 1_000;
+
+/**
+ * Opens every part in order. Resolves when calls are served; with `nonce.standby`, when it has begun to wait
+ * for the state. Rejects with the error of the part that could not be opened; then nothing is left open.
+ */
+export async function openServer({ config, log, version, onFatal }: ServerOptions): Promise<Server> {
+  const tuning = describeTuning(config);
+  const metrics = createMetrics({ version, tuning });
+  const sandbox = config.upstream.url === 'sandbox' ? await openBuiltInSandbox(config) : undefined;
+  const url = sandbox?.url ?? config.upstream.url;
+
+  // The parts of a call's path, in the order in which it meets them.
+  const accounts = config.accounts.map(createAccount);
+  const clients = new Clients(accounts, config.defaultAccount);
+  const startup = new StartupWindow(config.startup);
+  const laneOptions = { ...config.queue, startup };
+  const routes = new Routes(
+    config.lanes,
+    laneOptions,
+    () => new Upstream({ ...config.upstream, url, connections: 1 }),
+  );
+  const nonces = new OwnedNonces(metrics.nonceIssued);
+  const publicUpstream = new Upstream({ ...config.upstream, url, connections: PUBLIC_CONNECTIONS });
+  const record = (call: CallRecord): void => {
+    metrics.call(call, upstreamErrorOf(call));
+    logCall(log, call);
+  };
+  const proxy = new Proxy({ clients, routeOf: (account) => routes.of(account.fingerprint), nonces, record });
+  const publicApi = new PublicApi({ upstream: publicUpstream, record });
+
+  // What happens around it.
+  const stop = new AbortController();
+  const notReady = new Map<NotReady['reason'], NotReady>();
+  const explain = (reason: NotReady['reason'], detail: string): void => {
+    notReady.set(reason, { reason, detail });
+    nonces.explain(detail);
+  };
+  const refused = (requestId: string | undefined, error: ProxyError): void => {
+    metrics.refusedRequest(error.code);
+    log.warn({ requestId, error: error.code, reason: error.message }, 'refused');
+  };
+  const app = createApp({
+    ...config.listen,
+    proxy,
+    publicApi,
+    userAgent: `kraken-signing-proxy/${version}`,
+    nextRequestId: createRequestIds(),
+    refused,
+    log,
+    alreadySent: RESPONSE_ALREADY_SENT,
+  });
+  const ops = createOps({
+    hosts: config.ops.hosts,
+    metrics: async () => ({ text: await metrics.text(), contentType: metrics.contentType }),
+    notReady: () => reasonsOf(notReady, nonces.problem),
+    startupWindow: startup,
+    actsAllowed: isLoopback(config.ops.host),
+    refused: (error) => refused(undefined, error),
+    acted: (act) => log.info({ act }, 'operator'),
+  });
+  metrics.watch({
+    laneWaiting: () => routes.waiting,
+    laneInFlight: () => routes.inFlight,
+    nonceLeadSeconds: () => nonces.leadSeconds,
+    startupWindowOpen: () => startup.isOpen,
+  });
+
+  const listeners: Listener[] = [];
+  const listen = async (): Promise<void> => {
+    const waitForPort = config.nonce.standby ? stop.signal : undefined;
+    const requestTimeoutMs = config.listen.bodyTimeoutMs + 5_000;
+    for (const [fetch, address] of [
+      [app.fetch, config.listen],
+      [ops.fetch, config.ops],
+    ] as const) {
+      const handle = getRequestListener(fetch, { overrideGlobalObjects: false });
+      listeners.push(
+        await Listener.open((request, response) => void handle(request, response), {
+          ...address,
+          requestTimeoutMs,
+          waitForPort,
+        }),
+      );
+    }
+    const [callUrl = '', opsUrl = ''] = listeners.map((listener) => listener.url);
+    log.info({ url: callUrl, ops: opsUrl, upstream: url, version, tuning }, 'listening');
+    log.info(`try: curl -s -X POST ${callUrl}/0/private/Balance`);
+  };
+  const own = async (): Promise<void> => {
+    explain('starting', 'the nonce state is being opened');
+    const store = await FileStore.open(config.nonce.file, {
+      standby: config.nonce.standby,
+      signal: stop.signal,
+      onWaiting: (holder) => {
+        explain('standby', `hot standby: the nonce state is owned by ${holder}`);
+        log.info({ holder }, 'standby: waiting to take over');
+      },
+      onLost: (error) => {
+        explain('not-owner', error.message);
+        onFatal(error);
+      },
+    });
+    if (store.initial === undefined)
+      log.warn({ file: store.file }, 'no nonce state yet: starting from the clock');
+    const onWrite = (seconds: number, error: unknown): void => {
+      metrics.stateWrite(seconds, error);
+      if (error !== undefined)
+        log.error({ err: error }, 'the nonce state was not written: the lanes stand still');
+    };
+    try {
+      nonces.own(await NonceSequence.open(store, { reserveMs: config.nonce.reserveMs, onWrite }));
+    } catch (error) {
+      await store.close();
+      throw error;
+    }
+    startup.open();
+    notReady.delete('starting');
+    notReady.delete('standby');
+    log.info({ file: store.file }, 'ready: the nonce state is ours');
+  };
+
+  let closing: Promise<void> | undefined;
+  const close = async (): Promise<void> => {
+    explain('shutting-down', 'the proxy is stopping');
+    stop.abort();
+    const graceMs = config.upstream.timeoutMs + CLOSE_GRACE_MS;
+    const unlistened = Promise.all(listeners.map((listener) => listener.close(graceMs)));
+    await routes.close(graceMs);
+    await nonces.close().finally(async () => {
+      await publicUpstream.close();
+      await unlistened;
+      await sandbox?.close();
+    });
+  };
+  const server: Server = {
+    get url() {
+      return listeners[0]?.url ?? '';
+    },
+    get opsUrl() {
+      return listeners[1]?.url ?? '';
+    },
+    close: () => (closing ??= close()),
+  };
+
+  for (const warning of config.warnings) log.warn(warning);
+  if (config.nonce.standby) {
+    Promise.all([listen(), own()]).catch((error: unknown) => {
+      if (!stop.signal.aborted) onFatal(error);
+    });
+    return server;
+  }
+  try {
+    await own();
+    await listen();
+    return server;
+  } catch (error) {
+    await server.close().catch(() => undefined);
+    throw error;
+  }
+}
+
+function openBuiltInSandbox(config: Config): Promise<Sandbox> {
+  const keys = config.accounts.map(({ name, key, secret, tier }) => ({
+    account: name,
+    key,
+    secret: secret.reveal(),
+    tier,
+  }));
+  return openSandbox({ keys });
+}
+
+function reasonsOf(explained: ReadonlyMap<string, NotReady>, problem: string | undefined): NotReady[] {
+  if (explained.size > 0) return [...explained.values()];
+  return problem === undefined ? [] : [{ reason: 'not-owner', detail: problem }];
+}
+
+/** Kraken's class of the error a call ended with; undefined when it ended well or never left. */
+function upstreamErrorOf(call: CallRecord): string | undefined {
+  if (call.krakenError?.startsWith('E') === true) return errorClass(call.krakenError);
+  if (call.upstreamMs === undefined) return undefined;
+  return call.ownError !== undefined || call.outcome === 'unknown' ? 'transport' : undefined;
+}
+
+/** Unique among the runs of a proxy, short, and free of anything a client sent. */
+function createRequestIds(): () => string {
+  const run = randomBytes(4).toString('hex');
+  let count = 0;
+  return () => `${run}-${(++count).toString(36)}`;
+}

@@ -1,0 +1,83 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { parseConfig } from '../../src/config.js';
+import { createLog } from '../../src/log.js';
+import { openSandbox, type Sandbox, type SandboxOptions } from '../../src/sandbox/sandbox.js';
+import { DEMO_KEYS } from '../../src/sandbox/demo-keys.js';
+import { openServer, type Server } from '../../src/server.js';
+
+export interface ProxyWorld {
+  /** The strict sandbox behind the proxy. */
+  readonly sandbox: Sandbox;
+  readonly server: Server;
+  /** Base URL for clients. */
+  readonly url: string;
+  readonly opsUrl: string;
+  readonly folder: string;
+  readonly stateFile: string;
+  /** Every line logged so far, parsed. */
+  readonly log: readonly Record<string, unknown>[];
+  /** What the server reported as fatal. */
+  readonly fatal: readonly unknown[];
+  close(): Promise<void>;
+}
+
+/** Any part of proxy.config.json; merged over a config for tests: free ports, no startup window. */
+export type ConfigParts = Readonly<Record<string, object | string>>;
+
+export interface WorldOptions {
+  readonly config?: ConfigParts;
+  readonly sandbox?: Partial<SandboxOptions>;
+  /** Use this folder (of an earlier world) instead of a new one; it is not removed at the end. */
+  readonly folder?: string;
+}
+
+/** A proxy in this process in front of a sandbox of its own: real sockets, real files, real signatures. */
+export async function openProxyWorld(options: WorldOptions = {}): Promise<ProxyWorld> {
+  const folder = options.folder ?? mkdtempSync(join(tmpdir(), 'kraken-proxy-'));
+  const sandbox = await openSandbox({ keys: DEMO_KEYS, callCounter: false, ...options.sandbox });
+  const config = parseConfig(JSON.stringify(testConfig(sandbox.url, options.config)), {
+    file: join(folder, 'proxy.config.json'),
+    env: {},
+  });
+  const lines: Record<string, unknown>[] = [];
+  const fatal: unknown[] = [];
+  const destination = { write: (line: string) => lines.push(JSON.parse(line) as Record<string, unknown>) };
+  try {
+    const server = await openServer({
+      config,
+      log: createLog({ level: 'trace', destination }),
+      version: '0.0.0-test',
+      onFatal: (error) => fatal.push(error),
+    });
+    const close = async (): Promise<void> => {
+      await server.close();
+      await sandbox.close();
+      if (options.folder === undefined) rmSync(folder, { recursive: true, force: true });
+    };
+    const { url, opsUrl } = server;
+    return { sandbox, server, url, opsUrl, folder, stateFile: config.nonce.file, log: lines, fatal, close };
+  } catch (error) {
+    await sandbox.close();
+    throw error;
+  }
+}
+
+/** A config's object for tests, against an upstream on loopback. */
+export function testConfig(upstream: string, parts: ConfigParts = {}): object {
+  const base: Record<string, object | string> = {
+    listen: { port: 0 },
+    ops: { port: 0 },
+    upstream: { url: upstream },
+    nonce: { file: 'state.txt' },
+    startup: { windowMs: 0 },
+    accounts: Object.fromEntries(DEMO_KEYS.map(({ account, key, secret }) => [account, { key, secret }])),
+    defaultAccount: 'master',
+  };
+  for (const [name, part] of Object.entries(parts)) {
+    const own = base[name];
+    base[name] = typeof part === 'object' && typeof own === 'object' ? { ...own, ...part } : part;
+  }
+  return base;
+}
