@@ -63,9 +63,14 @@ export function createLog({ level, destination }: LogOptions): Log {
   return pino({ level, base: null, timestamp: pino.stdTimeFunctions.isoTime }, destination);
 }
 
-/** Standard output, buffered so that a line costs a call no system call of its own; at most 100 ms late. */
+/**
+ * Standard output, buffered so that a line costs a call no system call of its own; at most 100 ms late. When
+ * nobody reads it any more (a closed pipe), lines are lost: trading does not stop for its log.
+ */
 export function standardOutput(): DestinationStream & { flushSync(): void } {
-  return pino.destination({ dest: 1, sync: false, minLength: 8_192, periodicFlush: 100 });
+  const stream = pino.destination({ dest: 1, sync: false, minLength: 8_192, periodicFlush: 100 });
+  stream.on('error', () => undefined);
+  return stream;
 }
 
 /** The canonical line of a call: one line, every fact, whatever its end. */

@@ -32,9 +32,9 @@ describe.each(['global', 'key'])(
         (_, i) => new TestClient(world.url, { 'api-key': i % 2 ? ALICE : MASTER }),
       );
       const replies = await Promise.all(
-        Array.from({ length: 1_000 }, (_, i) => clients[i % 10]?.private('Balance', { nonce: '1' })),
+        Array.from({ length: 1_000 }, (_, i) => (clients[i % 10] as TestClient).private('Balance', { nonce: '1' })),
       );
-      expect(replies.map((reply) => reply?.json?.error)).toEqual(Array.from({ length: 1_000 }, () => []));
+      expect(replies.map((reply) => reply.json?.error)).toEqual(Array.from({ length: 1_000 }, () => []));
     }, 60_000);
     afterAll(async () => {
       for (const client of clients) client.close();
