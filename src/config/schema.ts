@@ -129,8 +129,8 @@ const upstream = z
             'or password. Default sandbox.',
         ),
       timeoutMs: whole(
-        'Longest time in milliseconds one call to the upstream may take, until its reply is whole. What happens to ' +
-          'an order whose reply never came is then found out; this option does not cancel it.',
+        'Longest time in milliseconds one call to the upstream may take, until its reply is whole. It does ' +
+          'not cancel an order whose reply did not come: that call ends with EProxy:Outcome unknown.',
         { unit: 'milliseconds', min: 100, max: 600_000, otherwise: 15_000 },
       ),
     },

@@ -31,9 +31,10 @@ describe.each(['global', 'key'])(
         { length: 10 },
         (_, i) => new TestClient(world.url, { 'api-key': i % 2 ? ALICE : MASTER }),
       );
-      const replies = await Promise.all(
-        Array.from({ length: 1_000 }, (_, i) => (clients[i % 10] as TestClient).private('Balance', { nonce: '1' })),
+      const calls = Array.from({ length: 100 }, () =>
+        clients.map((client) => client.private('Balance', { nonce: '1' })),
       );
+      const replies = await Promise.all(calls.flat());
       expect(replies.map((reply) => reply.json?.error)).toEqual(Array.from({ length: 1_000 }, () => []));
     }, 60_000);
     afterAll(async () => {

@@ -1,0 +1,111 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { get } from 'node:http';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+
+const ROOT = fileURLToPath(new URL('../../', import.meta.url));
+const START_MS = 10_000;
+const STOP_MS = 5_000;
+const CONTROL_MS = 5_000;
+
+/** What a client has in place of a Kraken secret: base64, because every client decodes it, and of no use. */
+export const DUMMY_SECRET = Buffer.from('this secret opens nothing').toString('base64');
+
+/** The accounts of the config in the repo. A client uses the key; the secret stays with the proxy. */
+export const ACCOUNTS = JSON.parse(readFileSync(join(ROOT, 'proxy.config.json'), 'utf8')).accounts;
+
+/**
+ * Starts the built proxy, as a trader does, in front of its strict sandbox: free ports, no startup window,
+ * the accounts of the config in the repo on the tier with the fastest call counter.
+ */
+export async function startProxy() {
+  const folder = mkdtempSync(join(tmpdir(), 'kraken-clients-'));
+  const accounts = Object.entries(ACCOUNTS).map(([name, account]) => [name, { ...account, tier: 'pro' }]);
+  const config = {
+    listen: { port: 0 },
+    ops: { port: 0 },
+    upstream: { url: 'sandbox' },
+    nonce: { file: 'state.txt' },
+    startup: { windowMs: 0 },
+    accounts: Object.fromEntries(accounts),
+  };
+  const file = join(folder, 'proxy.config.json');
+  writeFileSync(file, JSON.stringify(config));
+  const child = spawn(process.execPath, [join(ROOT, 'dist/main.js'), 'serve', '--config', file], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  // Whatever becomes of this process, the proxy does not outlive it.
+  const kill = () => child.kill('SIGKILL');
+  const interrupted = () => process.exit(1);
+  process.once('exit', kill);
+  process.once('SIGTERM', interrupted);
+
+  const cleanUp = () => {
+    process.off('exit', kill);
+    process.off('SIGTERM', interrupted);
+    rmSync(folder, { recursive: true, force: true });
+  };
+  try {
+    const { url, upstream } = await listening(child);
+    return { url, sandbox: sandboxAt(upstream), stop: () => stop(child).finally(cleanUp) };
+  } catch (error) {
+    kill();
+    cleanUp();
+    throw error;
+  }
+}
+
+/** The first log line that names the addresses; the lines after it are read and dropped. */
+function listening(child) {
+  const lines = [];
+  return new Promise((resolve, reject) => {
+    const fail = (why) => reject(new Error(`the proxy did not start: ${why}\n${lines.join('\n')}`));
+    const timer = setTimeout(() => fail(`nothing heard for ${START_MS} ms`), START_MS);
+    child.once('error', reject);
+    child.once('exit', (code) => fail(`exit code ${code}`));
+    createInterface({ input: child.stdout }).on('line', (line) => {
+      if (lines.length < 100) lines.push(line);
+      const entry = JSON.parse(line);
+      if (entry.msg !== 'listening') return;
+      clearTimeout(timer);
+      resolve(entry);
+    });
+  });
+}
+
+/** A clean stop, or an error. */
+async function stop(child) {
+  const timer = setTimeout(() => child.kill('SIGKILL'), STOP_MS);
+  child.kill('SIGTERM');
+  const [code, signal] = child.exitCode === null ? await once(child, 'exit') : [child.exitCode];
+  clearTimeout(timer);
+  if (code !== 0) throw new Error(`the proxy ended with ${signal ?? `exit code ${code}`}`);
+}
+
+/** The sandbox's control plane. Not by fetch: node's own marks its requests as a browser does. */
+function sandboxAt(url) {
+  const read = async (path) => {
+    const request = get(url + path, { timeout: CONTROL_MS, agent: false });
+    request.on('timeout', () => request.destroy(new Error(`no answer from the sandbox to ${path}`)));
+    const [response] = await once(request, 'response');
+    let text = '';
+    for await (const chunk of response.setEncoding('utf8')) text += chunk;
+    return JSON.parse(text);
+  };
+  /** What reached Kraken's place, oldest first; of one endpoint, if named. */
+  const received = async (endpoint) => {
+    const calls = await read('/sandbox/received');
+    return endpoint === undefined ? calls : calls.filter((call) => call.endpoint === endpoint);
+  };
+  return {
+    url,
+    received,
+    last: async (endpoint) => (await received(endpoint)).at(-1),
+    orders: (account) => read(`/sandbox/orders?account=${account}`),
+    state: () => read('/sandbox/state'),
+  };
+}
