@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import type { RequestListener } from 'node:http';
 import { getRequestListener } from '@hono/node-server';
 import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response';
 import { Clients } from './clients.js';
@@ -21,6 +22,7 @@ import { NonceSequence } from './nonce/sequence.js';
 import { Proxy } from './proxy.js';
 import { PublicApi } from './public-api.js';
 import { openSandbox, type Sandbox } from './sandbox/sandbox.js';
+import { warmUp } from './warm-up.js';
 
 export interface ServerOptions {
   readonly config: Config;
@@ -83,16 +85,16 @@ export async function openServer({ config, log, version, onFatal }: ServerOption
     metrics.refusedRequest(error.code);
     log.warn({ requestId, error: error.code, reason: error.message }, 'refused');
   };
-  const app = createApp({
+  const appParts = {
     ...config.listen,
-    proxy,
     publicApi,
     userAgent: `kraken-signing-proxy/${version}`,
     nextRequestId: createRequestIds(),
     refused,
     log,
     alreadySent: RESPONSE_ALREADY_SENT,
-  });
+  };
+  const app = createApp({ ...appParts, proxy });
   const ops = createOps({
     hosts: config.ops.hosts,
     metrics: async () => ({ text: await metrics.text(), contentType: metrics.contentType }),
@@ -113,18 +115,14 @@ export async function openServer({ config, log, version, onFatal }: ServerOption
   const listen = async (): Promise<void> => {
     const waitForPort = config.nonce.standby ? stop.signal : undefined;
     const requestTimeoutMs = config.listen.bodyTimeoutMs + 5_000;
+    await warmUp((standIn) =>
+      toListener(createApp({ ...appParts, hosts: ['localhost'], proxy: standIn }).fetch),
+    );
     for (const [fetch, address] of [
       [app.fetch, config.listen],
       [ops.fetch, config.ops],
     ] as const) {
-      const handle = getRequestListener(fetch, { overrideGlobalObjects: false });
-      listeners.push(
-        await Listener.open((request, response) => void handle(request, response), {
-          ...address,
-          requestTimeoutMs,
-          waitForPort,
-        }),
-      );
+      listeners.push(await Listener.open(toListener(fetch), { ...address, requestTimeoutMs, waitForPort }));
     }
     const [callUrl = '', opsUrl = ''] = listeners.map((listener) => listener.url);
     log.info({ url: callUrl, ops: opsUrl, upstream: url, version, tuning }, 'listening');
@@ -157,6 +155,7 @@ export async function openServer({ config, log, version, onFatal }: ServerOption
       await store.close();
       throw error;
     }
+    if (stop.signal.aborted) await nonces.close(); // asked to stop in the meantime
     startup.open();
     notReady.delete('starting');
     notReady.delete('standby');
@@ -201,6 +200,12 @@ export async function openServer({ config, log, version, onFatal }: ServerOption
     await server.close().catch(() => undefined);
     throw error;
   }
+}
+
+/** Hono's app as node:http takes it. Its own Response stays out of our globals. */
+function toListener(fetch: Parameters<typeof getRequestListener>[0]): RequestListener {
+  const handle = getRequestListener(fetch, { overrideGlobalObjects: false });
+  return (request, response) => void handle(request, response);
 }
 
 function openBuiltInSandbox(config: Config): Promise<Sandbox> {

@@ -27,8 +27,14 @@ export class OwnedNonces {
   draw(fingerprint: string): bigint | Promise<bigint> {
     if (this.#sequence === undefined) throw new ProxyError('not-owner', this.#why, { retryAfterSeconds: 1 });
     const nonce = this.#sequence.draw(fingerprint);
-    this.#onIssued();
-    return nonce;
+    if (typeof nonce === 'bigint') {
+      this.#onIssued();
+      return nonce;
+    }
+    return nonce.then((drawn) => {
+      this.#onIssued();
+      return drawn;
+    });
   }
 
   /** Why no nonce can be drawn now; undefined when one can. */
