@@ -1,6 +1,6 @@
 import ccxt from 'ccxt';
 import Kraken from 'kraken-api';
-import { ACCOUNTS, DUMMY_SECRET } from './proxy-process.js';
+import { ACCOUNTS, DUMMY_SECRET, PATIENCE_MS } from './proxy-process.js';
 
 /**
  * ccxt as a bot makes it, with another base URL. Without its own rate limiter, which would spread calls by
@@ -12,10 +12,11 @@ export function ccxtAt(url, account = 'master', secret = DUMMY_SECRET) {
     secret,
     urls: { api: { public: url, private: url } },
     enableRateLimit: false,
+    timeout: PATIENCE_MS,
   });
 }
 
-/** kraken-api as a bot makes it, with another base URL. Its own timeout is 5 s. */
+/** kraken-api as a bot makes it, with another base URL. */
 export function krakenApiAt(url, account = 'master', secret = DUMMY_SECRET) {
-  return new Kraken(ACCOUNTS[account].key, secret, { url });
+  return new Kraken(ACCOUNTS[account].key, secret, { url, timeout: PATIENCE_MS });
 }

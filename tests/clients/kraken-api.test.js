@@ -134,7 +134,7 @@ test("refusals arrive as the library's own errors, in Kraken's words", async () 
   await assert.rejects(kraken.api('Ticker', { pair: 'NOSUCHPAIR' }), { message: 'Query:Unknown asset pair' });
 });
 
-test("the proxy's refusals arrive the same way, and nothing reaches Kraken", async () => {
+test('a key of nobody is refused and not served from the default account', async () => {
   const stranger = krakenApiAt(proxy.url);
   stranger.config.key = 'a-key-of-nobody';
   const { receivedCount } = await proxy.sandbox.state();

@@ -14,8 +14,8 @@ before(async () => {
 
 after(() => proxy?.stop());
 
-// Placing and cancelling cost nothing on the REST call counter, so Kraken's strictness stays on: 360 reads
-// at once are more than any tier allows.
+// Placing and cancelling cost nothing on the REST call counter, which stays on; so many reads at once would
+// be more than any tier has room for.
 test('three ccxt and three kraken-api on one key, 30 calls each at once: no invalid nonce, all succeed', async () => {
   const bots = [
     ...(await ccxtBots(proxy.url)),
