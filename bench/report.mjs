@@ -28,11 +28,21 @@ export function renderReport({ plan, started, seconds, latency, atOnce, after20,
   const figures = [
     figure('added p50, of what http-proxy (keep-alive) adds', ratio50.toFixed(2), '≤ 0.70', ratio50 <= 0.7),
     figure('added p99, of what http-proxy (keep-alive) adds', ratio99.toFixed(2), '≤ 0.70', ratio99 <= 0.7),
-    figure('20 ms: 50 clients in the lane, of one direct client', percent(share(after20.proxyCrowd)), '≥ 97.5 %', share(after20.proxyCrowd) >= 97.5),
+    figure(
+      '20 ms: 50 clients in the lane, of one direct client',
+      percent(share(after20.proxyCrowd)),
+      '≥ 97.5 %',
+      share(after20.proxyCrowd) >= 97.5,
+    ),
     figure('one durable nonce', `${steps.nonceNs.toFixed(0)} ns`, '< 150 ns', steps.nonceNs < 150),
     figure('one signature of a 160-byte body', `${steps.signatureUs.toFixed(1)} µs`),
     figure('parseBody and complete of that body', `${steps.bodyUs.toFixed(1)} µs`),
-    figure('from start to the first answer', `${starts.toAnswerMs.toFixed(0)} ms`, '≤ 450 ms', starts.toAnswerMs <= 450),
+    figure(
+      'from start to the first answer',
+      `${starts.toAnswerMs.toFixed(0)} ms`,
+      '≤ 450 ms',
+      starts.toAnswerMs <= 450,
+    ),
     figure('first call after ready, its connection included', `${starts.firstCallMs.toFixed(1)} ms`),
     figure('RSS idle', mb(memory.idle)),
     figure(`RSS after ${calls} calls`, mb(memory.after), '< 110 MB', memory.after < 110),
@@ -41,9 +51,24 @@ export function renderReport({ plan, started, seconds, latency, atOnce, after20,
 
   const rates = [
     row('one client, direct', perSecond(atOnce.directAlone), perSecond(after20.directAlone), '100 %'),
-    row('one client through http-proxy, keep-alive', perSecond(atOnce.forwardAlone), perSecond(after20.forwardAlone), percent(share(after20.forwardAlone))),
-    row('50 clients through kraken-signing-proxy, one call in flight', perSecond(atOnce.proxyCrowd), perSecond(after20.proxyCrowd), percent(share(after20.proxyCrowd))),
-    row('50 clients through http-proxy, 50 calls in flight', perSecond(atOnce.forwardCrowd), perSecond(after20.forwardCrowd), 'no lane'),
+    row(
+      'one client through http-proxy, keep-alive',
+      perSecond(atOnce.forwardAlone),
+      perSecond(after20.forwardAlone),
+      percent(share(after20.forwardAlone)),
+    ),
+    row(
+      '50 clients through kraken-signing-proxy, one call in flight',
+      perSecond(atOnce.proxyCrowd),
+      perSecond(after20.proxyCrowd),
+      percent(share(after20.proxyCrowd)),
+    ),
+    row(
+      '50 clients through http-proxy, 50 calls in flight',
+      perSecond(atOnce.forwardCrowd),
+      perSecond(after20.forwardCrowd),
+      'no lane',
+    ),
   ];
 
   const { model = 'unknown CPU' } = cpus()[0] ?? {};
@@ -95,7 +120,9 @@ function figure(name, measured, aim = '', met) {
  */
 function table(heads, rows) {
   const line = (/** @type {string[]} */ cells) => `| ${cells.join(' | ')} |`;
-  return [line(heads), line(heads.map((_, index) => (index === 0 ? '---' : '---:'))), ...rows.map(line)].join('\n');
+  return [line(heads), line(heads.map((_, index) => (index === 0 ? '---' : '---:'))), ...rows.map(line)].join(
+    '\n',
+  );
 }
 
 const us = (/** @type {number} */ value) => value.toFixed(0);

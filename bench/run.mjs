@@ -220,7 +220,17 @@ async function main() {
   step('memory');
   const memory = await measureMemory();
   const seconds = (Date.now() - started.getTime()) / 1_000;
-  const report = await renderReport({ plan, started, seconds, latency, atOnce, after20, steps, starts, memory });
+  const report = await renderReport({
+    plan,
+    started,
+    seconds,
+    latency,
+    atOnce,
+    after20,
+    steps,
+    starts,
+    memory,
+  });
   process.stdout.write(report);
   if (!options.quick) writeFileSync(new URL('RESULTS.md', import.meta.url), report);
 }

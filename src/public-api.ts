@@ -77,7 +77,8 @@ export class PublicApi {
 function queryOf({ query, body }: PublicCall): string {
   if (body === undefined || body.length === 0) return query;
   const form = body.toString('latin1').trim();
-  if (!/^[!-~]*$/.test(form) || /^[{["#]/.test(form)) {
+  // A `#` would cut the query off for whoever reads it as a URL.
+  if (!/^[!"$-~]*$/.test(form) || /^[{["]/.test(form)) {
     throw new ProxyError('invalid-body', 'the body of a public call must be a form');
   }
   return query.length > 1 ? `${query}&${form}` : `?${form}`;

@@ -117,7 +117,7 @@ export async function openServer({ config, log, version, onFatal }: ServerOption
     const requestTimeoutMs = config.listen.bodyTimeoutMs + 5_000;
     await warmUp((standIn) =>
       toListener(createApp({ ...appParts, hosts: ['localhost'], proxy: standIn }).fetch),
-    );
+    ).catch((error: unknown) => log.warn({ err: error }, 'not warmed up: the first calls take longer'));
     for (const [fetch, address] of [
       [app.fetch, config.listen],
       [ops.fetch, config.ops],
@@ -134,6 +134,7 @@ export async function openServer({ config, log, version, onFatal }: ServerOption
       standby: config.nonce.standby,
       signal: stop.signal,
       onWaiting: (holder) => {
+        notReady.delete('starting');
         explain('standby', `hot standby: the nonce state is owned by ${holder}`);
         log.info({ holder }, 'standby: waiting to take over');
       },

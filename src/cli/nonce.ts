@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import type { Config } from '../config.js';
 import { keyFingerprint } from '../kraken/account.js';
 import { FileStore, MAX_NONCE, parseState, readState } from '../nonce/file-store.js';
-import { describeHolder, readHolder } from '../nonce/holder.js';
+import { describeHolder, judge, readHolder } from '../nonce/holder.js';
 import type { NonceState } from '../nonce/store.js';
 import { UsageError, type Terminal } from './terminal.js';
 
@@ -20,21 +20,23 @@ export function showNonce(config: Config, terminal: Terminal): void {
     terminal.print('floor        none yet: the first start begins at the clock');
     return;
   }
-  const holder = readHolder(`${file}.holder`);
-  terminal.print(`owner        ${holder === undefined ? 'none' : describeHolder(holder)}`);
+  const record = readHolder(`${file}.holder`);
+  const holder = judge(record) === 'dead' ? undefined : record;
+  const killed = record === undefined ? '' : ` (it was ${describeHolder(record)}, which was killed)`;
+  terminal.print(`owner        ${holder === undefined ? `none${killed}` : describeHolder(holder)}`);
   terminal.print(`floor        ${state.floor}  ${describeLead(state.floor, terminal)}`);
   const names = accountNames(config);
   for (const [fingerprint, floor] of state.keyFloors) {
     const name = names.get(fingerprint) ?? 'a key not in the config';
     terminal.print(`key floor    ${floor}  ${describeLead(floor, terminal)}  ${fingerprint} (${name})`);
   }
-  if (holder !== undefined)
-    terminal.print('While a process owns the state, the floor on disk is ahead of what it has used.');
+  if (record !== undefined)
+    terminal.print('Until its owner stops in order, the floor on disk is ahead of what has been used.');
 }
 
 /** `nonce import FILE`: takes a floor over, from the seed system or another machine. Never goes down. */
 export async function importNonce(config: Config, source: string, terminal: Terminal): Promise<void> {
-  const imported = parseState(readFileSync(source, 'latin1'), source);
+  const imported = parseState(readImport(source), source);
   await withState(config, async (current, write) => {
     if (current !== undefined && current.floor > imported.floor) {
       throw new UsageError(
@@ -49,6 +51,14 @@ export async function importNonce(config: Config, source: string, terminal: Term
     terminal.print(`imported     floor ${imported.floor}  ${describeLead(imported.floor, terminal)}`);
     terminal.print(`state file   ${config.nonce.file}`);
   });
+}
+
+function readImport(source: string): string {
+  try {
+    return readFileSync(source, 'latin1');
+  } catch (error) {
+    throw new UsageError(`nothing to import: ${(error as Error).message}`);
+  }
 }
 
 export interface JumpOptions {

@@ -103,10 +103,7 @@ export function createApp(parts: AppParts): Hono<{ Bindings: Bindings }> {
       }
       const answer = await (isPrivate ? privateCall : publicCall)(incoming, target, requestId);
       called = true;
-      outgoing.once('close', () => {
-        if (!outgoing.writableFinished) answer.hangUp();
-      });
-      if (outgoing.destroyed) answer.hangUp();
+      onHangUp(incoming, outgoing, () => answer.hangUp());
       writeReply(outgoing, requestId, await answer.reply);
     } catch (error) {
       if (error instanceof RequestAbandoned) return;
@@ -125,6 +122,21 @@ export function createApp(parts: AppParts): Hono<{ Bindings: Bindings }> {
     return parts.alreadySent;
   });
   return app;
+}
+
+/** Calls back when the client is gone before its answer was out; perhaps more than once. */
+function onHangUp(incoming: IncomingMessage, outgoing: ServerResponse, hangUp: () => void): void {
+  const { socket } = incoming;
+  const tell = (): void => {
+    if (!outgoing.writableFinished) hangUp();
+  };
+  outgoing.once('close', tell);
+  // Behind another request of a pipeline: such a response has no socket yet and is never told that it closed.
+  if (outgoing.socket === null) {
+    socket.setMaxListeners(0).once('close', tell);
+    outgoing.once('close', () => socket.off('close', tell));
+  }
+  if (socket.destroyed) hangUp();
 }
 
 function writeReply(

@@ -38,8 +38,18 @@ const NOT_TO_KRAKEN = new Set([
 ]);
 const NOT_TO_KRAKEN_PREFIXES = ['x-forwarded-', 'x-proxy-', 'cf-'];
 
-/** Reply headers that do not go to the client. Cookies and alternative services are between Kraken and us. */
-const NOT_TO_CLIENT = new Set([...HOP_BY_HOP, 'set-cookie', 'alt-svc', 'strict-transport-security']);
+/**
+ * Reply headers that do not go to the client. Cookies and alternative services are between Kraken and us;
+ * the last two are the proxy's own word to its client.
+ */
+const NOT_TO_CLIENT = new Set([
+  ...HOP_BY_HOP,
+  'set-cookie',
+  'alt-svc',
+  'strict-transport-security',
+  'x-request-id',
+  'x-proxy-error',
+]);
 
 /** The client's own headers that go on to Kraken, as they came. */
 export function headersForKraken(headers: IncomingHttpHeaders, userAgent: string): Record<string, string> {
@@ -59,8 +69,10 @@ export function headersForKraken(headers: IncomingHttpHeaders, userAgent: string
 /** Kraken's reply headers that the client gets, as the flat list `writeHead` takes. */
 export function headersForClient(headers: Readonly<Record<string, string | string[]>>): string[] {
   const kept: string[] = [];
+  const { connection } = headers;
+  const named = namedByConnection(Array.isArray(connection) ? connection.join() : connection);
   for (const name in headers) {
-    if (NOT_TO_CLIENT.has(name)) continue;
+    if (NOT_TO_CLIENT.has(name) || named?.has(name) === true) continue;
     const value = headers[name] ?? '';
     if (Array.isArray(value)) for (const each of value) kept.push(name, each);
     else kept.push(name, value);

@@ -10,9 +10,9 @@ export interface Target {
 }
 
 // Names are letters and digits with single slashes between (KRAKEN.md 1.1). Dots, encoded slashes, double
-// slashes and absolute URLs match nothing: what is signed must be what Kraken reads.
+// slashes, absolute URLs and fragments match nothing: what is signed must be what Kraken reads.
 const TARGET =
-  /^(?:\/accounts\/([A-Za-z0-9_-]{1,64}))?\/0\/(private|public)\/([A-Za-z0-9]{1,64}(?:\/[A-Za-z0-9]{1,64}){0,3})(\?[!-~]*)?$/;
+  /^(?:\/accounts\/([A-Za-z0-9_-]{1,64}))?\/0\/(private|public)\/([A-Za-z0-9]{1,64}(?:\/[A-Za-z0-9]{1,64}){0,3})(\?[!"$-~]*)?$/;
 
 /** Reads a raw request target; undefined when it is none of Kraken's paths to the letter. */
 export function parseTarget(url: string): Target | undefined {

@@ -9,31 +9,36 @@ export interface Verdict {
   readonly error: string | undefined;
 }
 
-const NO_ERROR = Buffer.from('{"error":[]');
+const RESULT = Buffer.from('{"error":[],"result":');
+const RESULT_WITH_BLANKS = /^\s*\{\s*"error"\s*:\s*\[\s*\]\s*,\s*"result"\s*:/;
 /** Kraken's envelopes with an error are short; a longer body is read only as far as its beginning tells. */
 const MAX_ERROR_BODY = 65_536;
 
-/** After these an order may stand all the same (KRAKEN.md 4.2). */
+/** After these an order may stand all the same (KRAKEN.md 4.2), after the last one a part of it (4.1). */
 const AMBIGUOUS =
-  /^(?:EService: ?(?:Unavailable|Busy|Timeout)|EGeneral: ?(?:Internal error|Unknown error)|EDatabase: ?Internal error)/;
+  /^(?:EService: ?(?:Unavailable|Busy|Timeout)|EGeneral: ?(?:Internal error|Unknown error)|EDatabase: ?Internal error|EOrder: ?Reduce only: ?Position is closed)/;
 
 /** Reads a whole reply's outcome (KRAKEN.md 4). The body is looked at, never changed. */
 export function verdictOf(reply: UpstreamReply): Verdict {
   if (reply.status !== 200) return { outcome: 'unknown', error: undefined };
   const { body } = reply;
-  // The usual case, decided on eleven bytes.
-  if (body.length > NO_ERROR.length + 1 && NO_ERROR.equals(body.subarray(0, NO_ERROR.length))) {
+  // The usual case, decided on its first bytes. Without a result an empty error list says nothing.
+  if (RESULT.equals(body.subarray(0, RESULT.length)) || RESULT_WITH_BLANKS.test(body.toString('latin1', 0, 64))) {
     return { outcome: endsWhole(body) ? 'executed' : 'unknown', error: undefined };
   }
   // Exports come as a zip.
   if (String(reply.headers['content-type']).startsWith('application/octet-stream')) {
     return { outcome: 'executed', error: undefined };
   }
-  const errors = body.length <= MAX_ERROR_BODY ? errorsOf(body) : undefined;
-  if (errors === undefined) return { outcome: 'unknown', error: undefined };
+  const envelope = body.length <= MAX_ERROR_BODY ? envelopeOf(body) : undefined;
+  if (envelope === undefined) return { outcome: 'unknown', error: undefined };
+  const { errors, hasResult } = envelope;
   const error = errors.find((text) => text.startsWith('E')) ?? errors[0];
-  if (error?.startsWith('E') !== true) return { outcome: 'executed', error };
-  return { outcome: errors.some((text) => AMBIGUOUS.test(text)) ? 'unknown' : 'refused', error };
+  if (error?.startsWith('E') === true) {
+    return { outcome: errors.some((text) => AMBIGUOUS.test(text)) ? 'unknown' : 'refused', error };
+  }
+  const onlyWarnings = errors.every((text) => text.startsWith('W'));
+  return { outcome: onlyWarnings && hasResult ? 'executed' : 'unknown', error };
 }
 
 /** Kraken's own class of an error text: `EOrder` of `EOrder:Insufficient funds`. */
@@ -55,11 +60,11 @@ function endsWhole(body: Buffer): boolean {
   return body[last] === 0x7d;
 }
 
-/** The envelope's error list; undefined when the body is no envelope. A parsed copy, for reading only. */
-function errorsOf(body: Buffer): string[] | undefined {
+/** What the envelope says; undefined when the body is none. From a parsed copy, for reading only. */
+function envelopeOf(body: Buffer): { errors: string[]; hasResult: boolean } | undefined {
   try {
-    const { error } = JSON.parse(body.toString()) as { error?: unknown };
-    return Array.isArray(error) ? error.map(String) : undefined;
+    const { error, result } = JSON.parse(body.toString()) as { error?: unknown; result?: unknown };
+    return Array.isArray(error) ? { errors: error.map(String), hasResult: result !== undefined } : undefined;
   } catch {
     return undefined;
   }

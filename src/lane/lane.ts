@@ -38,6 +38,7 @@ export class Lane {
   readonly #queue: PQueue<WaitingLine, LaneAddOptions>;
   #expiry: NodeJS.Timeout | undefined;
   #wake: NodeJS.Timeout | undefined;
+  #wakeAt = 0;
   #closed = false;
 
   constructor(options: LaneOptions) {
@@ -125,8 +126,12 @@ export class Lane {
       Math.max(1, Math.ceil(first.deadline - performance.now())),
     );
     const delay = this.#options.startup.delayMs();
-    if (delay === undefined || delay === 0) return;
-    this.#wake ??= setTimeout(() => {
+    if (delay === 0) return;
+    const wakeAt = performance.now() + delay;
+    if (this.#wake !== undefined && this.#wakeAt <= wakeAt) return;
+    clearTimeout(this.#wake);
+    this.#wakeAt = wakeAt;
+    this.#wake = setTimeout(() => {
       this.#wake = undefined;
       this.#look();
     }, Math.ceil(delay));
@@ -150,6 +155,7 @@ export class Lane {
   }
 }
 
-function shuttingDown(): ProxyError {
+/** What is answered to calls that wait, or arrive, while the proxy stops. */
+export function shuttingDown(): ProxyError {
   return new ProxyError('shutting-down', 'the proxy is stopping', { retryAfterSeconds: 1 });
 }

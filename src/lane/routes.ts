@@ -1,5 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import { Lane, type LaneOptions } from './lane.js';
+import { Lane, shuttingDown, type LaneOptions } from './lane.js';
 
 /** The lanes of a proxy: one for all keys (`global`), or one for each (`key`), each with a connection of its own. */
 export class Routes<Connection extends { close(): Promise<void> }> {
@@ -7,6 +7,7 @@ export class Routes<Connection extends { close(): Promise<void> }> {
   readonly #mode: 'global' | 'key';
   readonly #laneOptions: LaneOptions;
   readonly #connect: () => Connection;
+  #closed = false;
 
   constructor(mode: 'global' | 'key', laneOptions: LaneOptions, connect: () => Connection) {
     this.#mode = mode;
@@ -14,8 +15,9 @@ export class Routes<Connection extends { close(): Promise<void> }> {
     this.#connect = connect;
   }
 
-  /** The lane in which calls of the key with this fingerprint wait. */
+  /** The lane in which calls of the key with this fingerprint wait. Throws ProxyError `shutting-down` after a close. */
   of(fingerprint: string): { readonly lane: Lane; readonly upstream: Connection } {
+    if (this.#closed) throw shuttingDown();
     const name = this.#mode === 'global' ? 'global' : fingerprint;
     let route = this.#routes.get(name);
     if (route === undefined) {
@@ -35,6 +37,7 @@ export class Routes<Connection extends { close(): Promise<void> }> {
 
   /** Fails what waits, lets what is in flight end for at most `graceMs`, then drops the connections. */
   async close(graceMs: number): Promise<void> {
+    this.#closed = true;
     const routes = [...this.#routes.values()];
     const timer = new AbortController();
     await Promise.race([

@@ -23,6 +23,9 @@ export class StartupWindow {
   readonly #slots: StartupSlot[] = [];
   readonly #listeners: (() => void)[] = [];
   #closesAt = 0;
+  /** A call has found the second full and has not started yet. */
+  #over = false;
+  #lastEnd = -Infinity;
 
   /** `now` is a monotonic clock in ms. */
   constructor(options: StartupWindowOptions, now: () => number = () => performance.now()) {
@@ -34,6 +37,8 @@ export class StartupWindow {
   open(): void {
     this.#closesAt = this.#now() + this.#options.windowMs;
     this.#slots.length = 0;
+    this.#over = false;
+    this.#lastEnd = -Infinity;
   }
 
   /** Leaves the window early. */
@@ -51,8 +56,8 @@ export class StartupWindow {
     return this.#closesAt > 0 && this.#now() < this.#closesAt;
   }
 
-  /** Ms until one more call may start; 0 when it may now, undefined when only an `end` can tell. */
-  delayMs(): number | undefined {
+  /** Ms until one more call may start, as far as can be told now; 0 when it may. An `end` may make it shorter. */
+  delayMs(): number {
     if (this.#closesAt === 0) return 0;
     const now = this.#now();
     if (now >= this.#closesAt) {
@@ -60,24 +65,25 @@ export class StartupWindow {
       return 0;
     }
     while (this.#slots[0] !== undefined && this.#slots[0].at + 1_000 <= now) this.#slots.shift();
-    const oldest = this.#slots[0];
-    const newest = this.#slots.at(-1);
-    if (oldest === undefined || newest === undefined || this.#slots.length < this.#options.maxPerSecond)
-      return 0;
-    const untilClosed = this.#closesAt - now;
-    const free = Math.max(oldest.at + 1_000, newest.at + this.#options.minIntervalMs) - now;
-    return free === Infinity ? undefined : Math.min(Math.max(free, 0), untilClosed);
+    const oldest = this.#slots.length < this.#options.maxPerSecond ? undefined : this.#slots[0];
+    // A call that has once found the second full keeps its distance, also when there is room again before.
+    if (oldest !== undefined) this.#over = true;
+    if (!this.#over) return 0;
+    const free = Math.max(oldest === undefined ? 0 : oldest.at + 1_000, this.#lastEnd + this.#options.minIntervalMs);
+    return Math.max(0, Math.min(free, this.#closesAt) - now);
   }
 
   /** A call starts. It counts as under way until `end`. */
   begin(): StartupSlot {
     const slot = { at: Infinity };
+    this.#over = false;
     if (this.isOpen) this.#slots.push(slot);
     return slot;
   }
 
   end(slot: StartupSlot): void {
     slot.at = this.#now();
+    this.#lastEnd = slot.at;
     if (this.#slots.length === 0) return;
     // Lanes of several keys may end out of turn; the oldest end stays in front.
     this.#slots.sort((a, b) => a.at - b.at);

@@ -77,15 +77,19 @@ export class FileStore implements NonceStore {
    * file system's own error.
    */
   static async open(path: string, options: OwnershipOptions = {}): Promise<FileStore> {
-    await mkdir(dirname(path), { recursive: true });
-    const file = resolveLinks(path);
-    const ownership = await Ownership.acquire(file, options);
     try {
-      await removeLeftovers(file);
-      return new FileStore(file, ownership, readState(file));
+      await mkdir(dirname(path), { recursive: true });
+      const file = resolveLinks(path);
+      const ownership = await Ownership.acquire(file, options);
+      try {
+        await removeLeftovers(file);
+        return new FileStore(file, ownership, readState(file));
+      } catch (error) {
+        await ownership.release();
+        throw error;
+      }
     } catch (error) {
-      await ownership.release();
-      throw error;
+      throw named(error, `the nonce state ${path} cannot be opened`);
     }
   }
 
@@ -95,9 +99,21 @@ export class FileStore implements NonceStore {
 
   async write(state: NonceState): Promise<void> {
     this.#ownership.assertOwned(Date.now());
+    try {
+      await this.#replace(formatState(state));
+    } catch (error) {
+      throw named(error, `the nonce state ${this.file} cannot be written`);
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.#ownership.release();
+  }
+
+  async #replace(text: string): Promise<void> {
     const handle = await open(this.#temporary, 'w', 0o600);
     try {
-      await handle.writeFile(formatState(state));
+      await handle.writeFile(text);
       await handle.sync();
     } finally {
       await handle.close();
@@ -106,10 +122,6 @@ export class FileStore implements NonceStore {
     this.#ownership.verify();
     await rename(this.#temporary, this.file);
     await syncFolder(dirname(this.file));
-  }
-
-  async close(): Promise<void> {
-    await this.#ownership.release();
   }
 }
 
@@ -139,6 +151,13 @@ async function syncFolder(folder: string): Promise<void> {
   } finally {
     await handle.close();
   }
+}
+
+/** The system's own errors, code kept, with the file they are about: ENOSPC alone does not say which disk is full. */
+function named(error: unknown, what: string): unknown {
+  const { code, message } = error as NodeJS.ErrnoException;
+  if (code === undefined || !/^E[A-Z0-9]+$/.test(code)) return error;
+  return Object.assign(new Error(`${what}: ${message}`, { cause: error }), { code });
 }
 
 function corrupt(file: string, why: string): CorruptStateError {

@@ -9,6 +9,8 @@ import { StateLostError, StateOwnedElsewhereError } from './store.js';
 const RENEW_MS = 1_000;
 /** A lock whose mtime was *watched* standing still for so long is given up by its owner. */
 const ABANDONED_MS = 5_000;
+/** Taking the lock is a matter of milliseconds: a gate that was *watched* shut for so long is opened. */
+const GATE_MS = 1_000;
 /** How long a renewal proves ownership. Half of ABANDONED_MS: nobody can have taken the lock by then. */
 const LEASE_MS = 2_500;
 const POLL_MS = 200;
@@ -37,6 +39,7 @@ export interface OwnershipOptions {
 export class Ownership {
   readonly #lockPath: string;
   readonly #recordPath: string;
+  readonly #gatePath: string;
   readonly #self: Holder;
   readonly #onLost: (error: StateLostError) => void;
   #inode: bigint | undefined;
@@ -50,6 +53,7 @@ export class Ownership {
   private constructor(file: string, onLost: (error: StateLostError) => void) {
     this.#lockPath = `${file}.lock`;
     this.#recordPath = `${file}.holder`;
+    this.#gatePath = `${file}.gate`;
     this.#self = describeSelf();
     this.#onLost = onLost;
   }
@@ -61,11 +65,12 @@ export class Ownership {
    */
   static async acquire(file: string, options: OwnershipOptions = {}): Promise<Ownership> {
     const ownership = new Ownership(file, options.onLost ?? (() => undefined));
-    const watch = new LockWatch(`${file}.lock`);
+    const watch = new LockWatch(ownership.#lockPath);
+    const gate = new LockWatch(ownership.#gatePath);
     let announced = false;
     for (;;) {
       options.signal?.throwIfAborted();
-      const holder = await ownership.#tryAcquire(file, watch);
+      const holder = await ownership.#tryAcquire(file, watch, gate);
       if (holder === 'acquired') return ownership;
       if (options.standby !== true && watch.renewed) {
         throw new StateOwnedElsewhereError(
@@ -121,11 +126,15 @@ export class Ownership {
     await release().catch(() => undefined);
   }
 
-  async #tryAcquire(file: string, watch: LockWatch): Promise<'acquired' | Holder | undefined> {
+  async #tryAcquire(
+    file: string,
+    watch: LockWatch,
+    gate: LockWatch,
+  ): Promise<'acquired' | Holder | undefined> {
     if (!(await this.#isFree(watch))) return readHolder(this.#recordPath);
     // All takers pass this gate one by one, so that two who both see a dead holder cannot break each
     // other's fresh lock.
-    const leave = await enterGate(file);
+    const leave = await enterGate(this.#gatePath, this.#self, gate);
     if (leave === undefined) return readHolder(this.#recordPath);
     try {
       if (!(await this.#isFree(watch))) return readHolder(this.#recordPath);
@@ -133,17 +142,17 @@ export class Ownership {
       await this.#lock(file);
       return 'acquired';
     } finally {
-      await leave().catch(() => undefined);
+      await leave();
     }
   }
 
   /** Whether the lock may be taken: absent, or its holder proven dead, or not renewed for too long. */
   async #isFree(watch: LockWatch): Promise<boolean> {
     await watch.look();
-    const verdict = judge(readHolder(this.#recordPath));
-    if (verdict === 'dead' || watch.unchangedMs >= ABANDONED_MS) return true;
-    // A live holder without its lock: somebody removed it. The holder notices within a second and ends.
-    return !watch.present && verdict !== 'alive';
+    const holder = readHolder(this.#recordPath);
+    if (judge(holder) === 'dead' || watch.unchangedMs >= ABANDONED_MS) return true;
+    // A holder not proven dead without its lock: somebody removed it. It notices within a second and ends.
+    return !watch.present && holder === undefined;
   }
 
   async #lock(file: string): Promise<void> {
@@ -156,11 +165,12 @@ export class Ownership {
       onCompromised: (cause) =>
         this.#lose(new StateLostError('the lock on the nonce state was removed or taken', { cause })),
     });
+    const record = `${this.#recordPath}.tmp`;
     try {
-      const record = `${this.#recordPath}.tmp`;
       await writeFile(record, JSON.stringify(this.#self) + '\n', { mode: 0o644 });
       await rename(record, this.#recordPath);
     } catch (error) {
+      await rm(record, { force: true }).catch(() => undefined);
       await this.#release();
       throw error;
     }
@@ -184,7 +194,8 @@ export class Ownership {
       stat: (path: string, done: Done) => void stat(path).then((value) => done(null, value), done),
       utimes: (path: string, atime: Date, mtime: Date, done: Done) => {
         utimes(path, atime, mtime).then(() => {
-          if (inodeOf(path) === this.#inode) this.#prove();
+          // By now it may be the lock of somebody who took over: that proves nothing.
+          if (this.#holdsLock()) this.#prove();
           done(null);
         }, done);
       },
@@ -250,20 +261,33 @@ class LockWatch {
   }
 }
 
-/** Enters the gate that all takers pass; undefined while another is inside. A crash inside frees it after 2 s. */
-async function enterGate(file: string): Promise<(() => Promise<void>) | undefined> {
+/**
+ * Enters the gate that all takers pass; undefined while another is inside. A crash inside must not hold the
+ * next start up: a gate whose maker is proven dead is opened at once, any other once it has been watched
+ * unchanged for GATE_MS.
+ */
+async function enterGate(
+  path: string,
+  self: Holder,
+  watch: LockWatch,
+): Promise<(() => Promise<void>) | undefined> {
   try {
-    // proper-lockfile keeps its locks by this name: it must differ from the main lock's.
-    return await lockfile.lock(`${file}.gate`, {
-      lockfilePath: `${file}.gate`,
-      realpath: false,
-      stale: 2_000,
-      onCompromised: () => undefined,
-    });
+    await writeFile(path, JSON.stringify(self), { flag: 'wx' });
+    return async () => {
+      // Whoever was frozen inside for too long finds another's gate. One that stays shut is opened by the next.
+      if (readHolder(path)?.id === self.id) await rm(path, { force: true }).catch(() => undefined);
+    };
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ELOCKED') return undefined;
-    throw error;
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') {
+      await rm(path, { force: true }).catch(() => undefined); // a full disk leaves it empty
+      throw error;
+    }
   }
+  await watch.look();
+  if (judge(readHolder(path)) === 'dead' || watch.unchangedMs >= GATE_MS) {
+    await rm(path, { force: true, recursive: true });
+  }
+  return undefined;
 }
 
 function inodeOf(path: string): bigint | undefined {

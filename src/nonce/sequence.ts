@@ -89,9 +89,13 @@ export class NonceSequence {
     return nonce ?? this.#drawWhenReserved(key);
   }
 
-  /** Lifts one key's own floor, or without a key everybody's. Durable when it resolves. Never lowers. */
+  /**
+   * Lifts one key's own floor, or without a key everybody's. Durable when it resolves. Never lowers. Rejects
+   * with RangeError, and changes nothing, when no nonces would be left above.
+   */
   async lift(to: bigint, key?: string): Promise<void> {
     this.#assertUsable();
+    if (to + MIN_SPACE >= MAX_RESERVED) throw new RangeError(`a floor of ${to} leaves no nonces below 2^63`);
     if (key === undefined) {
       if (to > this.#floor) this.#floor = to;
     } else if (to > (this.#keyFloors.get(key)?.used ?? this.#floor)) {
@@ -206,10 +210,11 @@ export class NonceSequence {
   async #reserveNext(): Promise<void> {
     if (this.#closed) return;
     const clock = this.#readClock();
-    const start = clock > this.#floor ? clock : this.#floor;
+    const start = max(clock, this.#floor);
     const byTime = clock + this.#reserve;
     const bySteps = this.#floor + MIN_SPACE;
-    const durable = byTime > bySteps ? byTime : bySteps;
+    // Never lower than before, whatever the clock did: what was reserved once may be handed out at any time.
+    const durable = max(max(byTime, bySteps), this.#durable);
     const keyFloors = new Map([...this.#keyFloors].map(([key, own]) => [key, own.used + MIN_SPACE]));
     try {
       if ([durable, ...keyFloors.values()].some((floor) => floor >= MAX_RESERVED)) {
@@ -222,7 +227,7 @@ export class NonceSequence {
       return;
     }
     this.#failure = undefined;
-    if (durable > this.#durable) this.#durable = durable;
+    this.#durable = durable;
     this.#renewAt = start + (durable - start) / 2n;
     for (const [key, floor] of keyFloors) {
       const own = this.#keyFloors.get(key);
@@ -269,6 +274,10 @@ export class NonceSequence {
     }
     return this.#clock;
   }
+}
+
+function max(one: bigint, other: bigint): bigint {
+  return one > other ? one : other;
 }
 
 async function withPatience(work: Promise<void>): Promise<void> {
