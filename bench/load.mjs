@@ -25,6 +25,7 @@ import { quantile } from './stats.mjs';
  */
 
 class Bot {
+  /** @type {Client | undefined} */
   #connection;
   #key;
   #signer;
@@ -34,8 +35,6 @@ class Bot {
   constructor({ key, secret }) {
     this.#key = key;
     this.#signer = createSigner(secret);
-    /** @type {Client | undefined} */
-    this.#connection = undefined;
   }
 
   /** @param {string} url */

@@ -117,9 +117,10 @@ export class RunningProxy {
         defaultAccount: PROXY_ACCOUNT,
       }),
     );
-    const extra = process.env['BENCH_PROXY_NODE_ARGS']?.split(' ') ?? [];
+    // For a look inside, such as --cpu-prof.
+    const nodeArgs = process.env['BENCH_PROXY_NODE_ARGS']?.split(' ') ?? [];
     const started = performance.now();
-    const child = spawn(process.execPath, [...extra, main, 'serve', '--config', config], {
+    const child = spawn(process.execPath, [...nodeArgs, main, 'serve', '--config', config], {
       stdio: ['ignore', 'pipe', 'inherit'],
     });
     child.stdout.resume(); // a log line a call goes into a pipe that we read and drop
@@ -162,7 +163,8 @@ export class RunningProxy {
       const status = readFileSync(`/proc/${this.#child.pid}/status`, 'latin1');
       bytes = Number(/^VmRSS:\s+(\d+) kB$/m.exec(status)?.[1]) * 1_024;
     } else {
-      const metrics = await (await fetch(`http://127.0.0.1:${this.#opsPort}/metrics`)).text();
+      const metrics =
+        (await exchange(this.#opsPort, 'GET /metrics HTTP/1.0\r\nhost: localhost\r\n\r\n')) ?? '';
       bytes = Number(/^process_resident_memory_bytes (\S+)$/m.exec(metrics)?.[1]);
     }
     if (Number.isNaN(bytes)) throw new Error("the proxy's memory cannot be read");
@@ -181,8 +183,8 @@ export class RunningProxy {
 }
 
 /**
- * Sends a request on a new connection and gives the reply as far as it came with its body; undefined when nobody
- * answers. Plain sockets: a client library's own first call would cost more than what is measured.
+ * Sends a request on a new connection and gives the whole reply; undefined when nobody answers. Plain sockets: a
+ * client library's own first call would cost more than what is measured.
  * @param {number} port
  * @param {string} request
  * @returns {Promise<string | undefined>}
@@ -193,11 +195,21 @@ function exchange(port, request) {
     const socket = connect({ port, host: '127.0.0.1', noDelay: true }, () => socket.write(request));
     socket.on('data', (chunk) => {
       reply += chunk.toString('latin1');
-      if (/\r\n\r\n.*\S$/s.test(reply)) socket.destroy();
+      if (isWhole(reply)) socket.destroy();
     });
     socket.on('error', () => undefined);
     socket.on('close', () => resolve(reply === '' ? undefined : reply));
   });
+}
+
+/**
+ * Whether a reply's body is all there by its Content-Length; without one it ends with the connection.
+ * @param {string} reply
+ */
+function isWhole(reply) {
+  const [head = '', body] = reply.split('\r\n\r\n', 2);
+  const [, length] = /^content-length: (\d+)$/im.exec(head) ?? [];
+  return length !== undefined && body !== undefined && body.length >= Number(length);
 }
 
 /** Two ports that nobody listens on now. */

@@ -8,7 +8,18 @@ import { format } from 'prettier';
  * @param {any} results
  * @returns {Promise<string>}
  */
-export function renderReport({ plan, started, seconds, latency, atOnce, after20, steps, starts, memory }) {
+export function renderReport({
+  quick,
+  plan,
+  started,
+  seconds,
+  latency,
+  atOnce,
+  after20,
+  steps,
+  starts,
+  memory,
+}) {
   const ratio50 = latency.proxy.addedP50 / latency.forward.addedP50;
   const ratio99 = latency.proxy.addedP99 / latency.forward.addedP99;
   const share = (/** @type {number} */ rate) => (100 * rate) / after20.directAlone;
@@ -74,7 +85,7 @@ export function renderReport({ plan, started, seconds, latency, atOnce, after20,
   const { model = 'unknown CPU' } = cpus()[0] ?? {};
   const text = `# What the proxy costs
 
-${started.toISOString().slice(0, 10)}: ${model}, ${availableParallelism()} cores, ${(totalmem() / 1e9).toFixed(0)} GB, ${type()} ${release()}, Node ${process.versions.node}. One run of ${seconds.toFixed(0)} s; load average at its end ${loadavg()[0]?.toFixed(1)}. Only the ratios carry over to another machine.
+${started.toISOString().slice(0, 10)}: ${model}, ${availableParallelism()} cores, ${(totalmem() / 1e9).toFixed(0)} GB, ${type()} ${release()}, Node ${process.versions.node}. One run of ${seconds.toFixed(0)} s; load average at its end ${loadavg()[0]?.toFixed(1)}. Only the ratios carry over to another machine.${quick ? ' A quick run: too short to judge the aims by.' : ''}
 
 ${table(['figure', 'measured', 'aim', ''], figures)}
 
@@ -90,10 +101,10 @@ ${table(['route', 'upstream at once', 'after 20 ms', 'of one direct client at 20
 
 - Loopback; upstream, proxy, http-proxy and clients are separate processes on the same cores and compete for them. The upstream is the strict sandbox, which checks nonce and signature of every call; every reply was checked, and one error would have failed the run. The call is \`Balance\`; clients use undici's \`Client.dispatch\` over one keep-alive connection each.
 - The proxy runs as \`node dist/main.js serve\` with the default config but for \`startup.windowMs: 0\`; its log, one line a call, goes into a pipe that is read and dropped. The direct client and those of http-proxy sign for themselves, and that is part of their time: the proxy takes it off the client.
-- Latency: ${plan.latency.rounds} rounds of ${plan.latency.calls.toLocaleString('en-US')} calls over each route in turn (a sixth of that for http-proxy as it comes), after one round to warm up. Added is route minus direct within a round; every figure is the median of the rounds. The ratios are taken against http-proxy with a keep-alive agent, the harder rival.
-- Calls per second: ${plan.atOnce.rounds} rounds of ${plan.atOnce.ms / 1_000} s (${plan.after20.rounds} of ${plan.after20.ms / 1_000} s at 20 ms) over each route in turn, median. The proxy keeps one call in flight, because Kraken's nonces demand it: at 20 ms its best is what one direct client reaches. http-proxy with 50 in flight shows the machine, not a rival: on one key most of such calls would be refused for their nonces, so each of its clients had a key of its own.
-- Nonce: rounds of 1,000,000 draws in a tight loop from the real sequence over the real state file, with renewals in the background between rounds (${steps.writes} writes; ${steps.waited} draws waited for the disk). Signature and body: rounds of 20,000. Medians of ${plan.micro.rounds} rounds.
-- Start: from spawn to the whole first reply of a private call, tried every 2 ms, upstream already up, files in the disk cache; the first call after ready in starts of its own, sent when \`/readyz\` said 200. Medians of ${starts.starts}.
+- Latency: one sequential client; over each route in turn ${plan.latency.first.toLocaleString('en-US')} calls to warm up, then rounds of ${plan.latency.calls} calls, ${plan.latency.rounds} of them (a sixth of the calls for http-proxy as it comes). Added is route minus direct within a round; every figure is the median of the rounds. The ratios are taken against http-proxy with a keep-alive agent, the harder rival.
+- Calls per second: over each route in turn ${plan.atOnce.ms / 1_000} s with the upstream at once (rounds: ${plan.atOnce.rounds}) and ${plan.after20.ms / 1_000} s with it after 20 ms (rounds: ${plan.after20.rounds}), median of the rounds. The proxy keeps one call in flight, because Kraken's nonces demand it: at 20 ms its best is what one direct client reaches. http-proxy with 50 in flight shows the machine, not a rival: on one key most of such calls would be refused for their nonces, so each of its clients had a key of its own.
+- Nonce: rounds of 1,000,000 draws in a tight loop from the real sequence over the real state file, with renewals in the background between rounds (${steps.writes} writes; ${steps.waited} draws waited for the disk). Signature and body: rounds of 20,000. Median of the rounds, of which there were ${plan.micro.rounds}.
+- Start: from spawn to the whole first reply of a private call, tried every 2 ms, upstream already up, files in the disk cache; the first call after ready in starts of its own, sent when \`/readyz\` said 200. Medians of the starts, of which there were ${starts.starts}.
 - RSS: VmRSS of a fresh proxy, 1 s after ready, then while 50 clients are still connected. MB are 10^6 bytes.
 `;
   return format(text, { parser: 'markdown' });

@@ -4,7 +4,12 @@ import type { Account } from './kraken/account.js';
 import { parseBody } from './kraken/body.js';
 import { endpointOf, type Endpoint } from './kraken/endpoints.js';
 import { verdictOf } from './kraken/outcome.js';
-import { UpstreamError, type Upstream, type UpstreamReply } from './kraken/transport.js';
+import {
+  UpstreamError,
+  type Upstream,
+  type UpstreamReply,
+  type UpstreamRequest,
+} from './kraken/transport.js';
 import type { Lane } from './lane/lane.js';
 import { newCallRecord, type CallRecord } from './log.js';
 
@@ -27,6 +32,8 @@ export interface PrivateCall extends Credentials {
 export interface NonceSource {
   /** Throws or rejects with ProxyError `not-owner`. */
   draw(fingerprint: string): bigint | Promise<bigint>;
+  /** Throws ProxyError `not-owner`: a nonce drawn before must not be used any more. */
+  assertOwned(): void;
 }
 
 /** Where an account's private calls wait and through which connection they leave. */
@@ -66,7 +73,8 @@ export class Proxy {
     let leave = (): void => undefined;
     const reply = this.#handle(call, endpoint, record, (leaveLane) => (leave = leaveLane)).finally(() => {
       record.totalMs = performance.now() - started;
-      this.#parts.record(record);
+      // Once the answer is on its way: the client does not wait for our bookkeeping.
+      setImmediate(this.#parts.record, record);
     });
     const hangUp = (): void => {
       record.hungUp = true;
@@ -102,12 +110,9 @@ export class Proxy {
           'api-key': account.key,
           'api-sign': signature,
         };
-        return await this.#send(
-          upstream,
-          { method: 'POST', path: call.path, headers, body: bytes },
-          endpoint,
-          record,
-        );
+        const mayLeave = (): void => nonces.assertOwned(); // a process frozen since the draw may have lost the state
+        const request = { method: 'POST', path: call.path, headers, body: bytes, mayLeave } as const;
+        return await this.#send(upstream, request, endpoint, record);
       };
 
       const exempt = endpoint.group === 'cancel' || call.skipStartup;
@@ -126,7 +131,7 @@ export class Proxy {
   /** Sends once and settles the outcome; the lane's slot is ours until the whole reply is in or the attempt failed. */
   async #send(
     upstream: Upstream,
-    request: Parameters<Upstream['send']>[0],
+    request: UpstreamRequest,
     endpoint: Endpoint,
     record: CallRecord,
   ): Promise<UpstreamReply> {

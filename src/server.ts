@@ -134,9 +134,11 @@ export async function openServer({ config, log, version, onFatal }: ServerOption
       standby: config.nonce.standby,
       signal: stop.signal,
       onWaiting: (holder) => {
-        notReady.delete('starting');
-        explain('standby', `hot standby: the nonce state is owned by ${holder}`);
-        log.info({ holder }, 'standby: waiting to take over');
+        if (config.nonce.standby) explain('standby', `hot standby: the nonce state is owned by ${holder}`);
+        const waitsFor = config.nonce.standby
+          ? 'standby: waiting to take over'
+          : 'locked: watching whether its holder lives';
+        log.info({ holder }, waitsFor);
       },
       onLost: (error) => {
         explain('not-owner', error.message);

@@ -35,7 +35,7 @@ export async function warmUp(serve: (proxy: Proxy) => Parameters<typeof Listener
   const proxy = new Proxy({
     clients: new Clients([account], account.name),
     routeOf: () => ({ lane, upstream }),
-    nonces: { draw: () => 1n },
+    nonces: { draw: () => 1n, assertOwned: () => undefined },
     record: () => undefined,
   });
   const listener = await Listener.open(serve(proxy), { host: LOCALHOST, port: 0, requestTimeoutMs: 1_000 });

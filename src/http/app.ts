@@ -32,6 +32,8 @@ export interface AppParts {
   readonly alreadySent: Response;
 }
 
+const ONE_WRITE_BYTES = 8_192;
+
 /** The proxy's listener as clients see it: Kraken's paths, and nothing else. */
 export function createApp(parts: AppParts): Hono<{ Bindings: Bindings }> {
   const { proxy, publicApi, maxBodyBytes, bodyTimeoutMs, userAgent } = parts;
@@ -147,7 +149,9 @@ function writeReply(
   const list = headersForClient(headers);
   list.push('content-length', String(body.length), 'x-request-id', requestId);
   outgoing.writeHead(status, list);
-  outgoing.end(body);
+  // As latin1 text, which keeps every byte, head and body leave in one write.
+  if (body.length <= ONE_WRITE_BYTES) outgoing.end(body.toString('latin1'), 'latin1');
+  else outgoing.end(body);
 }
 
 /** The proxy's own errors, in Kraken's clothes. */

@@ -23,7 +23,10 @@ export function readBody(incoming: IncomingMessage, maxBytes: number, timeoutMs:
   return new Promise((resolve, reject) => {
     const chunks: Buffer[] = [];
     let size = 0;
+    let settled = false;
+    let timer: NodeJS.Timeout | undefined;
     const settle = (): void => {
+      settled = true;
       clearTimeout(timer);
       incoming.off('data', onData).off('end', onEnd).off('close', onClose);
     };
@@ -43,10 +46,12 @@ export function readBody(incoming: IncomingMessage, maxBytes: number, timeoutMs:
       resolve(chunks.length === 1 && first !== undefined ? first : Buffer.concat(chunks));
     };
     const onClose = (): void => fail(new RequestAbandoned());
-    const timer = setTimeout(
-      () => fail(new ProxyError('invalid-body', `the body was not whole within ${timeoutMs} ms`)),
-      timeoutMs,
-    );
+    const onLate = (): void =>
+      fail(new ProxyError('invalid-body', `the body was not whole within ${timeoutMs} ms`));
+    // A small body comes with its headers and is whole by the end of this tick: most calls need no timer.
+    queueMicrotask(() => {
+      if (!settled && !incoming.complete) timer = setTimeout(onLate, timeoutMs);
+    });
     incoming.on('data', onData).on('end', onEnd).on('close', onClose);
     // A socket error comes with a close; without a listener it would end the process.
     incoming.on('error', () => undefined);

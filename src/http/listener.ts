@@ -68,10 +68,15 @@ export class Listener {
 
 function listen(server: Server, { host, port }: ListenerOptions): Promise<void> {
   return new Promise((resolve, reject) => {
-    server.once('error', reject);
-    server.listen(port, host, () => {
-      server.off('error', reject);
+    // Both are taken off again: a standby that waits for its port comes by every 200 ms.
+    const failed = (error: Error): void => {
+      server.off('listening', done);
+      reject(error);
+    };
+    const done = (): void => {
+      server.off('error', failed);
       resolve();
-    });
+    };
+    server.once('error', failed).once('listening', done).listen(port, host);
   });
 }

@@ -23,7 +23,10 @@ export function verdictOf(reply: UpstreamReply): Verdict {
   if (reply.status !== 200) return { outcome: 'unknown', error: undefined };
   const { body } = reply;
   // The usual case, decided on its first bytes. Without a result an empty error list says nothing.
-  if (RESULT.equals(body.subarray(0, RESULT.length)) || RESULT_WITH_BLANKS.test(body.toString('latin1', 0, 64))) {
+  if (
+    RESULT.equals(body.subarray(0, RESULT.length)) ||
+    RESULT_WITH_BLANKS.test(body.toString('latin1', 0, 64))
+  ) {
     return { outcome: endsWhole(body) ? 'executed' : 'unknown', error: undefined };
   }
   // Exports come as a zip.

@@ -7,6 +7,8 @@ export interface UpstreamRequest {
   readonly path: string;
   readonly headers: Record<string, string>;
   readonly body: Buffer | null;
+  /** Asked right before the first byte is written, which may be after a wait for a connection; throws to forbid it. */
+  readonly mayLeave?: () => void;
 }
 
 /** Kraken's answer, whole. Header names are lower case. */
@@ -63,10 +65,10 @@ export class Upstream {
     this.#timeoutMs = timeoutMs;
   }
 
-  /** Resolves with the whole reply, whatever its status; rejects with UpstreamError. */
+  /** Resolves with the whole reply, whatever its status; rejects with UpstreamError, or with what `mayLeave` threw. */
   send(request: UpstreamRequest): Promise<UpstreamReply> {
     return new Promise((resolve, reject) => {
-      this.#dispatcher.dispatch(request, new Attempt(this.#timeoutMs, resolve, reject));
+      this.#dispatcher.dispatch(request, new Attempt(this.#timeoutMs, request.mayLeave, resolve, reject));
     });
   }
 
@@ -77,8 +79,9 @@ export class Upstream {
 }
 
 class Attempt implements Dispatcher.DispatchHandler {
+  readonly #mayLeave: (() => void) | undefined;
   readonly #resolve: (reply: UpstreamReply) => void;
-  readonly #reject: (error: UpstreamError) => void;
+  readonly #reject: (error: unknown) => void;
   readonly #timer: NodeJS.Timeout;
   #controller: Dispatcher.DispatchController | undefined;
   #status = 0;
@@ -88,9 +91,11 @@ class Attempt implements Dispatcher.DispatchHandler {
 
   constructor(
     timeoutMs: number,
+    mayLeave: (() => void) | undefined,
     resolve: (reply: UpstreamReply) => void,
-    reject: (error: UpstreamError) => void,
+    reject: (error: unknown) => void,
   ) {
+    this.#mayLeave = mayLeave;
     this.#resolve = resolve;
     this.#reject = reject;
     this.#timer = setTimeout(() => {
@@ -102,9 +107,18 @@ class Attempt implements Dispatcher.DispatchHandler {
   /** Called right before the first byte is written. */
   onRequestStart(controller: Dispatcher.DispatchController): void {
     // Given up while it waited for a connection, or undici wants to write it a second time: it must not leave.
-    const mustNotLeave = this.#settled || this.#controller !== undefined;
+    if (this.#settled || this.#controller !== undefined) {
+      controller.abort(new Error('a request is written once or not at all'));
+      return;
+    }
+    try {
+      this.#mayLeave?.();
+    } catch (forbidden) {
+      this.#settle(() => this.#reject(forbidden));
+      controller.abort(new Error('forbidden to leave'));
+      return;
+    }
     this.#controller = controller;
-    if (mustNotLeave) controller.abort(new Error('a request is written once or not at all'));
   }
 
   onResponseStart(_: Dispatcher.DispatchController, status: number, headers: UpstreamReply['headers']): void {
@@ -118,12 +132,9 @@ class Attempt implements Dispatcher.DispatchHandler {
   }
 
   onResponseEnd(): void {
-    if (this.#settled) return;
-    this.#settled = true;
-    clearTimeout(this.#timer);
     const [first] = this.#chunks;
     const body = this.#chunks.length === 1 && first !== undefined ? first : Buffer.concat(this.#chunks);
-    this.#resolve({ status: this.#status, headers: this.#headers, body });
+    this.#settle(() => this.#resolve({ status: this.#status, headers: this.#headers, body }));
   }
 
   onResponseError(_: Dispatcher.DispatchController, error: Error): void {
@@ -132,9 +143,14 @@ class Attempt implements Dispatcher.DispatchHandler {
   }
 
   #fail(message: string, cause: unknown): void {
+    const sent = this.#controller === undefined ? 'never' : 'maybe';
+    this.#settle(() => this.#reject(new UpstreamError(sent, message, cause)));
+  }
+
+  #settle(how: () => void): void {
     if (this.#settled) return;
     this.#settled = true;
     clearTimeout(this.#timer);
-    this.#reject(new UpstreamError(this.#controller === undefined ? 'never' : 'maybe', message, cause));
+    how();
   }
 }

@@ -69,7 +69,10 @@ export class StartupWindow {
     // A call that has once found the second full keeps its distance, also when there is room again before.
     if (oldest !== undefined) this.#over = true;
     if (!this.#over) return 0;
-    const free = Math.max(oldest === undefined ? 0 : oldest.at + 1_000, this.#lastEnd + this.#options.minIntervalMs);
+    const free = Math.max(
+      oldest === undefined ? 0 : oldest.at + 1_000,
+      this.#lastEnd + this.#options.minIntervalMs,
+    );
     return Math.max(0, Math.min(free, this.#closesAt) - now);
   }
 

@@ -37,6 +37,12 @@ export class OwnedNonces {
     });
   }
 
+  /** Throws ProxyError `not-owner` when what was drawn must not be used any more. */
+  assertOwned(): void {
+    if (this.#sequence === undefined) throw new ProxyError('not-owner', this.#why);
+    this.#sequence.assertOwned();
+  }
+
   /** Why no nonce can be drawn now; undefined when one can. */
   get problem(): string | undefined {
     return this.#sequence === undefined ? this.#why : this.#sequence.problem;

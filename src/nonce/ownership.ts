@@ -26,7 +26,7 @@ export interface OwnershipOptions {
   readonly standby?: boolean;
   /** Called once when the ownership is lost against our will. */
   readonly onLost?: (error: StateLostError) => void;
-  /** Called once when a standby begins to wait, with a description of the holder. */
+  /** Called once when it has to wait, with a description of the holder. */
   readonly onWaiting?: (holder: string) => void;
   /** Ends the wait of a standby. */
   readonly signal?: AbortSignal;
@@ -77,7 +77,7 @@ export class Ownership {
           `${file} is owned by ${describeHolder(holder)}. Stop that process, or run this one with nonce.standby.`,
         );
       }
-      if (options.standby === true && !announced) {
+      if (!announced) {
         announced = true;
         options.onWaiting?.(describeHolder(holder));
       }

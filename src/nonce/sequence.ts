@@ -89,6 +89,15 @@ export class NonceSequence {
     return nonce ?? this.#drawWhenReserved(key);
   }
 
+  /** Throws ProxyError `not-owner` when the state is lost: what was drawn must not be used any more. */
+  assertOwned(now = this.#now()): void {
+    try {
+      this.#store.assertOwned(now);
+    } catch (cause) {
+      throw new ProxyError('not-owner', (cause as Error).message, { cause });
+    }
+  }
+
   /**
    * Lifts one key's own floor, or without a key everybody's. Durable when it resolves. Never lowers. Rejects
    * with RangeError, and changes nothing, when no nonces would be left above.
@@ -146,11 +155,7 @@ export class NonceSequence {
   }
 
   #assertUsable(now = this.#now()): void {
-    try {
-      this.#store.assertOwned(now);
-    } catch (cause) {
-      throw new ProxyError('not-owner', (cause as Error).message, { cause });
-    }
+    this.assertOwned(now);
     if (this.#closed) throw new ProxyError('not-owner', 'the nonce sequence is closed');
     if (this.#failure !== undefined) {
       const reason = `the nonce state cannot be written (${reasonOf(this.#failure)}); trying again every second`;

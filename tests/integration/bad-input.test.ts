@@ -18,7 +18,9 @@ let client: TestClient;
 let unfinished: RawConnection;
 let unfinishedFor: Promise<number>;
 beforeAll(async () => {
-  world = await openProxyWorld({ config: { listen: { maxBodyBytes: MAX_BODY, bodyTimeoutMs: BODY_TIMEOUT_MS } } });
+  world = await openProxyWorld({
+    config: { listen: { maxBodyBytes: MAX_BODY, bodyTimeoutMs: BODY_TIMEOUT_MS } },
+  });
   client = new TestClient(world.url);
   // Headers that never end are cut off after some seconds: the other tests run meanwhile.
   unfinished = await RawConnection.open(world.url);
@@ -68,7 +70,11 @@ function expectOwnError(reply: RawReply | undefined, code: string, envelope: str
   expect(reply?.headers['x-proxy-error']).toBe(code);
 }
 
-function post(target: string, body: string | Buffer = '', headers: Record<string, string> = {}): Promise<RawReply | undefined> {
+function post(
+  target: string,
+  body: string | Buffer = '',
+  headers: Record<string, string> = {},
+): Promise<RawReply | undefined> {
   return talk(world.url, requestText(world.url, 'POST', target, body.toString('latin1'), headers));
 }
 
@@ -113,7 +119,10 @@ describe('the size of a body', () => {
     expect((await post(BALANCE, full))?.body.toString()).toMatch(/^\{"error":\[\],/);
     expect(world.sandbox.received.at(-1)?.rawBody.toString().endsWith(`&${full}`)).toBe(true);
     const chunked = { 'Content-Length': '', 'Transfer-Encoding': 'chunked' };
-    const text = requestText(world.url, 'POST', BALANCE, chunk(full), chunked).replace(/Content-Length: \r\n/, '');
+    const text = requestText(world.url, 'POST', BALANCE, chunk(full), chunked).replace(
+      /Content-Length: \r\n/,
+      '',
+    );
     expect((await talk(world.url, text))?.body.toString()).toMatch(/^\{"error":\[\],/);
   });
 
@@ -144,7 +153,10 @@ describe('the size of a body', () => {
   });
 
   it.each(['99999999999999999999', '9'.repeat(400)])('claimed as %s bytes is refused', async (length) => {
-    const reply = await talk(world.url, requestText(world.url, 'POST', BALANCE, '', { 'Content-Length': length }));
+    const reply = await talk(
+      world.url,
+      requestText(world.url, 'POST', BALANCE, '', { 'Content-Length': length }),
+    );
     expect([200, 400]).toContain(reply?.status);
     expect(reply?.body.toString()).not.toContain('result');
     await expectNothingHappened();
@@ -219,7 +231,12 @@ describe('a method that is none of Kraken’s', () => {
   });
 
   it('an upgrade to a WebSocket is not made', async () => {
-    const headers = { Connection: 'Upgrade', Upgrade: 'websocket', 'Sec-WebSocket-Key': 'x', 'Sec-WebSocket-Version': '13' };
+    const headers = {
+      Connection: 'Upgrade',
+      Upgrade: 'websocket',
+      'Sec-WebSocket-Key': 'x',
+      'Sec-WebSocket-Version': '13',
+    };
     const reply = await talk(world.url, requestText(world.url, 'GET', BALANCE, '', headers));
     expect(reply?.status).toBe(405);
     await expectNothingHappened();
@@ -304,16 +321,28 @@ describe('a path that is none of Kraken’s to the letter', () => {
 
 describe('HTTP that is ambiguous', () => {
   it.each([
-    ['content-length and transfer-encoding', 'Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n'],
-    ['transfer-encoding and content-length', 'Transfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n0\r\n\r\n'],
+    [
+      'content-length and transfer-encoding',
+      'Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n',
+    ],
+    [
+      'transfer-encoding and content-length',
+      'Transfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n0\r\n\r\n',
+    ],
     ['two content-lengths', 'Content-Length: 3\r\nContent-Length: 4\r\n\r\na=1'],
     ['a list of content-lengths', 'Content-Length: 3, 3\r\n\r\na=1'],
     ['a signed content-length', 'Content-Length: +3\r\n\r\na=1'],
     ['a hexadecimal content-length', 'Content-Length: 0x3\r\n\r\na=1'],
-    ['a transfer-encoding that is not chunked at its end', 'Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n'],
+    [
+      'a transfer-encoding that is not chunked at its end',
+      'Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n',
+    ],
     ['a blank before the colon', 'Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n'],
     ['a bad chunk size', 'Transfer-Encoding: chunked\r\n\r\nzz\r\na=1\r\n0\r\n\r\n'],
-    ['a chunk size beyond 64 bits', `Transfer-Encoding: chunked\r\n\r\n${'f'.repeat(17)}\r\na=1\r\n0\r\n\r\n`],
+    [
+      'a chunk size beyond 64 bits',
+      `Transfer-Encoding: chunked\r\n\r\n${'f'.repeat(17)}\r\na=1\r\n0\r\n\r\n`,
+    ],
     ['a header folded over two lines', 'Content-Length: 0\r\nAPI-Key: a\r\n b\r\n\r\n'],
     ['a bare line feed in a header', 'Content-Length: 0\r\nX: a\nAPI-Key: b\r\n\r\n'],
     ['a bare carriage return in a header', 'Content-Length: 0\r\nX: a\rAPI-Key: b\r\n\r\n'],
@@ -363,14 +392,17 @@ describe('HTTP that is ambiguous', () => {
 });
 
 describe('a header injected with a line break', () => {
-  it.each(['API-Key', 'Authorization', 'User-Agent', 'X-Custom'])('in %s never gets to Kraken', async (name) => {
-    const injected = `a\u0085b\u2028c`.replace('\u2028', '\u00e2\u0080\u00a8');
-    const reply = await post(BALANCE, '', { [name]: injected });
-    expect([200, 400]).toContain(reply?.status);
-    const { headers } = world.sandbox.received.at(-1) ?? { headers: {} };
-    expect(Object.keys(headers)).not.toContain('c');
-    expect((await client.private('Balance')).json?.error).toEqual([]);
-  });
+  it.each(['API-Key', 'Authorization', 'User-Agent', 'X-Custom'])(
+    'in %s never gets to Kraken',
+    async (name) => {
+      const injected = `a\u0085b\u2028c`.replace('\u2028', '\u00e2\u0080\u00a8');
+      const reply = await post(BALANCE, '', { [name]: injected });
+      expect([200, 400]).toContain(reply?.status);
+      const { headers } = world.sandbox.received.at(-1) ?? { headers: {} };
+      expect(Object.keys(headers)).not.toContain('c');
+      expect((await client.private('Balance')).json?.error).toEqual([]);
+    },
+  );
 });
 
 describe.each([

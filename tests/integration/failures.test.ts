@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DEMO_KEYS } from '../../src/sandbox/demo-keys.js';
 import { openSandbox } from '../../src/sandbox/sandbox.js';
+import { callLines } from '../support/call-lines.js';
 import { TestClient } from '../support/http.js';
 import { openOddUpstream } from '../support/odd-upstream.js';
 import { openProxyWorld, type ProxyWorld } from '../support/proxy-world.js';
@@ -32,11 +33,6 @@ function expectOwnError(reply: SignedReply, { code, envelope }: typeof UNREACHAB
   expect(reply.headers['x-request-id']).toBeDefined();
 }
 
-/** The canonical log lines of the private calls so far. */
-function calls(): readonly Record<string, unknown>[] {
-  return world.log.filter(({ msg, client: caller }) => msg === 'call' && caller === 'local');
-}
-
 async function expectNextCallWorks(): Promise<void> {
   expect((await client.private('Balance')).json?.error).toEqual([]);
 }
@@ -48,7 +44,9 @@ describe('an upstream that cannot be reached', () => {
       const { port } = world.sandbox;
       await world.sandbox.close();
       expectOwnError(await client.private(name, RESTING), UNREACHABLE);
-      expect(calls()).toMatchObject([{ outcome: 'not-sent', error: 'upstream-unreachable' }]);
+      expect(await callLines(world.log, { endpoint: name })).toMatchObject([
+        { outcome: 'not-sent', error: 'upstream-unreachable' },
+      ]);
       const back = await openSandbox({ keys: DEMO_KEYS, port });
       expect((await client.private(name, RESTING)).json?.error).toEqual([]);
       expect(back.receivedCount).toBe(1);
@@ -70,7 +68,7 @@ describe('an upstream that cannot be reached', () => {
     const own = new TestClient(lost.url);
     expectOwnError(await own.private('AddOrder', RESTING), UNREACHABLE);
     expectOwnError(await own.raw('GET', '/0/public/Time'), UNREACHABLE);
-    expect(lost.log.filter(({ msg }) => msg === 'call')).toMatchObject([
+    expect(await callLines(lost.log, {}, 2)).toMatchObject([
       { endpoint: 'AddOrder', outcome: 'not-sent' },
       { endpoint: 'Time', outcome: 'not-sent' },
     ]);
@@ -101,7 +99,11 @@ describe.each(['reset-before', 'reset-after', 'hang', 'hang-after', 'cut'] as co
       await expectNextCallWorks();
       expect(world.sandbox.received.map((call) => call.endpoint)).toEqual([endpoint, 'Balance']);
       expect(world.sandbox.maxInFlight).toBe(1);
-      expect(calls()[0]).toMatchObject({ outcome: 'unknown', error: expected.code, nonce: expect.any(String) });
+      expect((await callLines(world.log, {}, 2))[0]).toMatchObject({
+        outcome: 'unknown',
+        error: expected.code,
+        nonce: expect.any(String) as string,
+      });
     });
   },
 );

@@ -37,7 +37,9 @@ async function ready(opsUrl = world.opsUrl): Promise<Ready> {
 
 /** Names, types and label names of the proxy's own metrics, as Prometheus reads them. */
 function typesOf(text: string): Map<string, string> {
-  return new Map([...text.matchAll(/^# TYPE kraken_proxy_(\S+) (\S+)$/gm)].map(([, name = '', type = '']) => [name, type]));
+  return new Map(
+    [...text.matchAll(/^# TYPE kraken_proxy_(\S+) (\S+)$/gm)].map(([, name = '', type = '']) => [name, type]),
+  );
 }
 
 describe('/healthz', () => {
@@ -61,7 +63,9 @@ describe('/readyz', () => {
     const { status, body } = await ready(opsUrl);
     expect(status).toBe(503);
     expect(body.status).toBe('not ready');
-    expect(body.reasons.find(({ reason }) => reason === 'standby')?.detail).toContain(`process ${process.pid}`);
+    expect(body.reasons.find(({ reason }) => reason === 'standby')?.detail).toContain(
+      `process ${process.pid}`,
+    );
     const own = new TestClient(url);
     const refused = await own.private('Balance');
     expect(refused.json).toEqual({ error: ['EService:Unavailable'] });
@@ -81,7 +85,9 @@ describe('/readyz', () => {
     await until(() => lost.fatal.length > 0);
     const { status, body } = await ready(lost.opsUrl);
     expect(status).toBe(503);
-    expect(body.reasons).toMatchObject([{ reason: 'not-owner', detail: expect.stringContaining('lock') as string }]);
+    expect(body.reasons).toMatchObject([
+      { reason: 'not-owner', detail: expect.stringContaining('lock') as string },
+    ]);
     expect((await own.private('AddOrder')).headers['x-proxy-error']).toBe('not-owner');
     expect(lost.sandbox.receivedCount).toBe(0);
     expect((await get('/healthz', lost.opsUrl)).status).toBe(200);
@@ -210,10 +216,22 @@ describe('/metrics', () => {
       for (const [, label = '', value = ''] of labels.matchAll(/(\w+)="([^"]*)"/g)) {
         seen.add(label);
         if (label === 'le') expect(value).toMatch(/^(?:\d+(?:\.\d+)?|\+Inf)$/);
-        else expect({ name, label, values: allowed[label] }).toMatchObject({ values: expect.arrayContaining([value]) as string[] });
+        else
+          expect({ name, label, values: allowed[label] }).toMatchObject({
+            values: expect.arrayContaining([value]) as string[],
+          });
       }
     }
-    expect([...seen].sort()).toEqual(['account', 'class', 'client', 'code', 'endpoint', 'le', 'outcome', 'result']);
+    expect([...seen].sort()).toEqual([
+      'account',
+      'class',
+      'client',
+      'code',
+      'endpoint',
+      'le',
+      'outcome',
+      'result',
+    ]);
     const scrape = await Scrape.of(own.opsUrl);
     expect(scrape.value('calls_total', { endpoint: 'other' })).toBeGreaterThanOrEqual(2 * odd.length);
     bot.close();
@@ -263,5 +281,7 @@ describe('the startup window', () => {
 it('the first lines of the log name the two addresses and a curl to try', () => {
   const [listening] = world.log.filter(({ msg }) => msg === 'listening');
   expect(listening).toMatchObject({ url: world.url, ops: world.opsUrl, version: '0.0.0-test' });
-  expect(world.log.some(({ msg }) => String(msg).startsWith(`try: curl -s -X POST ${world.url}/0/private/`))).toBe(true);
+  expect(
+    world.log.some(({ msg }) => String(msg).startsWith(`try: curl -s -X POST ${world.url}/0/private/`)),
+  ).toBe(true);
 });

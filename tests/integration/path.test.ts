@@ -3,6 +3,7 @@ import { gunzipSync, gzipSync } from 'node:zlib';
 import { cloudflarePage } from '../../src/sandbox/cloudflare-page.js';
 import { DEMO_KEYS } from '../../src/sandbox/demo-keys.js';
 import type { ReceivedCall, SandboxKey } from '../../src/sandbox/sandbox.js';
+import { callLines } from '../support/call-lines.js';
 import { TestClient } from '../support/http.js';
 import { openOddUpstream, type OddUpstream } from '../support/odd-upstream.js';
 import { openProxyWorld, type ConfigParts, type ProxyWorld } from '../support/proxy-world.js';
@@ -108,8 +109,16 @@ describe('the body', () => {
   const FORMS: [name: string, sent: string, rest: string][] = [
     ['without any field', '', ''],
     ['with its fields in their order', 'b=2&a=1&b=3', '&b=2&a=1&b=3'],
-    ['with brackets as they were', 'close[price]=1&close%5Bprice2%5D=2', '&close[price]=1&close%5Bprice2%5D=2'],
-    ['with percent-escapes as they were', 'price=%2b5%25&memo=a+b%20c%c3%A9', '&price=%2b5%25&memo=a+b%20c%c3%A9'],
+    [
+      'with brackets as they were',
+      'close[price]=1&close%5Bprice2%5D=2',
+      '&close[price]=1&close%5Bprice2%5D=2',
+    ],
+    [
+      'with percent-escapes as they were',
+      'price=%2b5%25&memo=a+b%20c%c3%A9',
+      '&price=%2b5%25&memo=a+b%20c%c3%A9',
+    ],
     ['with 19-digit integers', 'start=1795000000123456789', '&start=1795000000123456789'],
     ['with raw UTF-8', 'memo=\u00e9\u20ac', '&memo=\u00e9\u20ac'],
     ['without the nonces of the client', 'nonce=1&a=1&nonce=2&b=2&%6eonce=3', '&a=1&b=2'],
@@ -247,10 +256,14 @@ describe('two-factor authentication', () => {
   });
 
   it('with an authenticator app: it is the code of this half minute', async () => {
-    await withOtp({ totp: SEED }, (now) => [totp(SEED, now), totp(SEED, now - 1_000)], async (of, own) => {
-      expect((await own.private('Balance')).json?.error).toEqual([]);
-      expect(last(of).rawBody.toString()).toMatch(/^nonce=\d{19}&otp=\d{6}$/);
-    });
+    await withOtp(
+      { totp: SEED },
+      (now) => [totp(SEED, now), totp(SEED, now - 1_000)],
+      async (of, own) => {
+        expect((await own.private('Balance')).json?.error).toEqual([]);
+        expect(last(of).rawBody.toString()).toMatch(/^nonce=\d{19}&otp=\d{6}$/);
+      },
+    );
   });
 
   it('is added for its account only', async () => {
@@ -404,7 +417,8 @@ describe('X-Request-Id', () => {
     const reply = await client.raw('POST', '/0/private/Balance', '', headers);
     expect(reply.headers['x-request-id']).not.toContain('theirs');
     expect(last().headers).not.toHaveProperty('x-request-id');
-    expect(world.log.filter(({ requestId }) => requestId === reply.headers['x-request-id'])).toHaveLength(1);
+    const requestId = reply.headers['x-request-id'];
+    expect(await callLines(world.log, { requestId })).toHaveLength(1);
   });
 });
 
@@ -459,7 +473,9 @@ describe('a public call', () => {
   });
 
   it('as the POST of an old client becomes the GET', async () => {
-    const reply = await client.raw('POST', '/0/public/Ticker', 'pair=XBTUSD%2CETHUSD', { 'content-type': FORM });
+    const reply = await client.raw('POST', '/0/public/Ticker', 'pair=XBTUSD%2CETHUSD', {
+      'content-type': FORM,
+    });
     expect(Object.keys(reply.json?.result as object)).toHaveLength(2);
     expect(last()).toMatchObject({ method: 'GET', path: '/0/public/Ticker?pair=XBTUSD%2CETHUSD' });
     expect(last().headers).not.toHaveProperty('content-type');

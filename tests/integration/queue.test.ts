@@ -51,8 +51,8 @@ function endpoints(): (string | undefined)[] {
   return world.sandbox.received.map(({ endpoint }) => endpoint);
 }
 
-function logged(endpoint: string): readonly Record<string, unknown>[] {
-  return world.log.filter((line) => line.msg === 'call' && line.endpoint === endpoint);
+function logged(endpoint: string): ReturnType<typeof callLines> {
+  return callLines(world.log, { endpoint });
 }
 
 function expectGood(reply: SignedReply): void {
@@ -77,7 +77,7 @@ describe('one call more than may wait', () => {
     for (const reply of [first.reply, ...two]) expectGood(await reply);
     expect(endpoints()).toEqual(['Balance', 'TradeBalance', 'OpenOrders']);
     expect(await noncesIssued()).toBe(3);
-    expect(logged('AddOrder')).toMatchObject([{ outcome: 'not-sent', error: 'queue-full' }]);
+    expect(await logged('AddOrder')).toMatchObject([{ outcome: 'not-sent', error: 'queue-full' }]);
   });
 
   it('has room in the lane of another key', async () => {
@@ -106,8 +106,8 @@ describe('a call that gets no turn in time', () => {
     expectGood(await client.private('OpenOrders'));
     expect(endpoints()).toEqual(['Balance', 'OpenOrders']);
     expect(await noncesIssued()).toBe(2);
-    expect(logged('AddOrder')).toMatchObject([{ outcome: 'not-sent', error: 'queue-timeout' }]);
-    expect(logged('AddOrder')[0]?.nonce).toBeUndefined();
+    expect(await logged('AddOrder')).toMatchObject([{ outcome: 'not-sent', error: 'queue-timeout' }]);
+    expect((await logged('AddOrder'))[0]?.nonce).toBeUndefined();
   });
 
   it('leaves its place to those who came later, who have their own time', async () => {
@@ -116,7 +116,9 @@ describe('a call that gets no turn in time', () => {
     const impatient = client.private('AddOrder');
     await waiting(1);
     let later: Promise<SignedReply> | undefined;
-    const timer = setTimeout(() => (later = client.private('OpenOrders')), 400);
+    const timer = setTimeout(() => {
+      later = client.private('OpenOrders');
+    }, 400);
     expectBusy(await impatient, 'queue-timeout');
     clearTimeout(timer);
     gate.open();
@@ -139,8 +141,8 @@ describe('a client that hangs up while it waits', () => {
     expectGood(await next);
     expect(endpoints()).toEqual(['Balance', 'OpenOrders']);
     expect(await noncesIssued()).toBe(2);
-    expect(logged('AddOrder')).toMatchObject([{ outcome: 'not-sent', hungUp: true }]);
-    expect(logged('AddOrder')[0]?.nonce).toBeUndefined();
+    expect(await logged('AddOrder')).toMatchObject([{ outcome: 'not-sent', hungUp: true }]);
+    expect((await logged('AddOrder'))[0]?.nonce).toBeUndefined();
   });
 
   it('makes room for another in a full lane', async () => {
@@ -174,7 +176,7 @@ describe('a client that hangs up in flight', () => {
     expectGood(await next);
     expect(endpoints()).toEqual(['Balance', 'OpenOrders']);
     const [{ nonce } = {}] = world.sandbox.received;
-    expect(logged('Balance')).toMatchObject([{ outcome: 'executed', hungUp: true, nonce }]);
+    expect(await logged('Balance')).toMatchObject([{ outcome: 'executed', hungUp: true, nonce }]);
   });
 });
 

@@ -4,15 +4,7 @@
  * after a clock that had stepped back an hour it waited, without a word, for that hour. The gate now says who
  * shut it; one whose maker is dead is opened at once, any other after it was watched for a second.
  */
-import {
-  existsSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  utimesSync,
-  writeFileSync,
-} from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { FileStore } from '../../src/nonce/file-store.js';

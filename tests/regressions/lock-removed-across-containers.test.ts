@@ -10,13 +10,17 @@ import { join } from 'node:path';
 import { FileStore } from '../../src/nonce/file-store.js';
 import { describeSelf } from '../../src/nonce/holder.js';
 
+let folder: string;
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'kraken-containers-'));
+});
+afterEach(() => rmSync(folder, { recursive: true, force: true }));
+
 it('a record of another container keeps others out although its lock is gone', async () => {
-  const folder = mkdtempSync(join(tmpdir(), 'kraken-containers-'));
   const file = join(folder, 'nonce.txt');
   const elsewhere = { ...describeSelf(), host: 'elsewhere', pidNamespace: 'pid:[1]', pid: 1 };
   writeFileSync(`${file}.holder`, JSON.stringify(elsewhere));
   const opened = FileStore.open(file, { signal: AbortSignal.timeout(1_500) });
   await expect(opened).rejects.toThrow('aborted');
   expect(existsSync(`${file}.lock`)).toBe(false);
-  rmSync(folder, { recursive: true });
 });

@@ -11,8 +11,13 @@ import { FileStore } from '../../src/nonce/file-store.js';
 import { describeSelf } from '../../src/nonce/holder.js';
 import { StateLostError } from '../../src/nonce/store.js';
 
+let folder: string;
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'kraken-renewal-'));
+});
+afterEach(() => rmSync(folder, { recursive: true, force: true }));
+
 it('renewing a lock whose record names another proves nothing', async () => {
-  const folder = mkdtempSync(join(tmpdir(), 'kraken-renewal-'));
   const lost: unknown[] = [];
   const store = await FileStore.open(join(folder, 'nonce.txt'), { onLost: (error) => lost.push(error) });
   // The same inode, another owner.
@@ -34,5 +39,4 @@ it('renewing a lock whose record names another proves nothing', async () => {
   expect(performance.now() - started).toBeLessThan(5_000);
   expect(lost).toHaveLength(1);
   await store.close();
-  rmSync(folder, { recursive: true });
 });

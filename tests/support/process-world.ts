@@ -11,7 +11,7 @@ import { TestClient } from './http.js';
 import { testConfig, type ConfigParts } from './proxy-world.js';
 import type { SignedReply } from './sign.js';
 
-const MAIN = process.env.PROXY_MAIN ?? fileURLToPath(new URL('../../dist/main.js', import.meta.url));
+const MAIN = fileURLToPath(new URL('../../dist/main.js', import.meta.url));
 /** No child outlives this, not even one whose test runner was killed. */
 const LIFETIME_MS = 60_000;
 const LIFE_BOUND = `data:text/javascript,setTimeout(()=>process.kill(process.pid,'SIGKILL'),${LIFETIME_MS}).unref()`;

@@ -13,7 +13,7 @@ export class RawConnection {
   /** Resolves when the other side has closed the connection. */
   readonly closed: Promise<void>;
   readonly #socket: Socket;
-  #bytes: Buffer<ArrayBufferLike> = Buffer.alloc(0);
+  #bytes: Buffer = Buffer.alloc(0);
   #ended = false;
   #wake: () => void = () => undefined;
 
@@ -110,7 +110,8 @@ function readReply(bytes: Buffer, ended: boolean): { reply: RawReply; length: nu
     return last < 0 ? undefined : answer(bytes.subarray(start, last), last + 5);
   }
   // Without a length the body ends with the connection.
-  const end = headers['content-length'] === undefined ? bytes.length : start + Number(headers['content-length']);
+  const end =
+    headers['content-length'] === undefined ? bytes.length : start + Number(headers['content-length']);
   const whole = headers['content-length'] === undefined ? ended : bytes.length >= end;
   return whole ? answer(bytes.subarray(start, end), end) : undefined;
 }

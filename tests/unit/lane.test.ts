@@ -29,7 +29,7 @@ interface Work {
 
 function createWork(name = 'done'): Work {
   let finish = (): void => undefined;
-  let fail = (_: Error): void => undefined;
+  let fail: (error: Error) => void = () => undefined;
   const work = {
     started: false,
     run: () => {
@@ -71,7 +71,12 @@ describe('a lane', () => {
       fc.asyncProperty(fc.array(step, { maxLength: 60 }), async (steps) => {
         const lane = createLane();
         const order: number[] = [];
-        const joined: { left: boolean; ended: boolean; work: Work; turn: { leave(error: Error): boolean } }[] = [];
+        const joined: {
+          left: boolean;
+          ended: boolean;
+          work: Work;
+          turn: { leave(error: Error): boolean };
+        }[] = [];
         const running = (): (typeof joined)[number] | undefined =>
           joined.find(({ work, ended }) => work.started && !ended);
         const end = async (failed: boolean): Promise<void> => {
@@ -170,7 +175,10 @@ describe('a lane', () => {
     const turn = lane.join(first.run);
     const started = performance.now();
     const waiting = [lane.join(() => Promise.resolve()), lane.join(() => Promise.resolve())];
-    expect(await Promise.all(waiting.map(({ result }) => codeOf(result)))).toEqual(['queue-timeout', 'queue-timeout']);
+    expect(await Promise.all(waiting.map(({ result }) => codeOf(result)))).toEqual([
+      'queue-timeout',
+      'queue-timeout',
+    ]);
     expect(performance.now() - started).toBeGreaterThanOrEqual(59);
     expect([lane.waiting, lane.inFlight]).toEqual([0, 1]);
     const later = lane.join(() => Promise.resolve('later'));

@@ -124,10 +124,13 @@ describe('the outcome of a call', () => {
     expect(verdict(body).outcome).toBe('unknown');
   });
 
-  it.each([201, 204, 301, 429, 500, 502, 503, 504, 520, 521, 522, 525, 530])('is unknown with HTTP %i', (status) => {
-    expect(verdict('{"error":[],"result":{}}', status)).toEqual({ outcome: 'unknown', error: undefined });
-    expect(verdict(envelope('EOrder:Insufficient funds'), status).outcome).toBe('unknown');
-  });
+  it.each([201, 204, 301, 429, 500, 502, 503, 504, 520, 521, 522, 525, 530])(
+    'is unknown with HTTP %i',
+    (status) => {
+      expect(verdict('{"error":[],"result":{}}', status)).toEqual({ outcome: 'unknown', error: undefined });
+      expect(verdict(envelope('EOrder:Insufficient funds'), status).outcome).toBe('unknown');
+    },
+  );
 });
 
 describe("Kraken's class of an error", () => {

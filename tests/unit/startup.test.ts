@@ -31,7 +31,11 @@ function simulate(options: StartupWindowOptions, arrivals: readonly Arrival[], l
   const calls: Call[] = [];
   let at = now;
   const due = arrivals.map((arrival) => ({ ...arrival, at: (at += arrival.after) }));
-  while (due.length > 0 || waiting.some((line) => line.length > 0) || running.some((call) => call !== undefined)) {
+  while (
+    due.length > 0 ||
+    waiting.some((line) => line.length > 0) ||
+    running.some((call) => call !== undefined)
+  ) {
     for (const [lane, call] of running.entries()) {
       if (call === undefined || call.end > now) continue;
       window.end(call.slot);
@@ -65,7 +69,9 @@ function mostInOneSecond(calls: readonly Call[], until: number): number {
   return Math.max(
     0,
     // The fullest second begins with the end of a call: then all that started within it may fall into it.
-    ...inWindow.map(({ end }) => inWindow.filter((call) => call.end >= end && call.start < end + 1_000).length),
+    ...inWindow.map(
+      ({ end }) => inWindow.filter((call) => call.end >= end && call.start < end + 1_000).length,
+    ),
   );
 }
 
