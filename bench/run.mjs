@@ -29,7 +29,7 @@ const full = {
   limitMs: 480_000,
 };
 const quick = {
-  latency: { rounds: 3, calls: 300, warmup: 50, first: 900 },
+  latency: { rounds: 3, calls: 200, warmup: 30, first: 600 },
   atOnce: { rounds: 1, ms: 500 },
   after20: { rounds: 1, ms: 600 },
   micro: { rounds: 1 },
@@ -139,8 +139,8 @@ function medians({ p50, p99, addedP50, addedP99 }) {
  */
 function measureRates(delayMs, { rounds, ms }) {
   return inWorld(delayMs, async ({ routes, load }) => {
-    const crowd = { clients: MOST_CLIENTS, warmup: delayMs === 0 ? 40 : 1, ms };
-    const alone = { clients: 1, warmup: delayMs === 0 ? 1_000 : 10, ms };
+    const crowd = { clients: MOST_CLIENTS, warmup: delayMs === 0 ? 10 : 1, ms };
+    const alone = { clients: 1, warmup: delayMs === 0 ? 300 : 10, ms };
     const orders = {
       directAlone: { ...routes.direct, ...alone },
       proxyCrowd: { ...routes.proxy, ...crowd },

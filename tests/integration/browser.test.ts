@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { TestClient } from '../support/http.js';
 import { Scrape } from '../support/metrics.js';
 import { openProxyWorld, type ProxyWorld } from '../support/proxy-world.js';
+import { until } from '../support/until.js';
 
 const BROWSER = [process.env.CHROMIUM_PATH, '/usr/bin/chromium', '/usr/bin/google-chrome'].find(
   (path) => path !== undefined && existsSync(path),
@@ -114,8 +115,11 @@ withBrowser('a web page in a real browser on the same machine', () => {
     expect(refused.every(({ error }) => error === 'permission-denied')).toBe(true);
     // Four forms, six or more fetches, beacon, WebSocket, image; a browser may keep some back by itself.
     expect(refused.length).toBeGreaterThanOrEqual(10);
-    const counted = (await Scrape.of(world.opsUrl)).value('own_errors_total', { code: 'permission-denied' });
-    expect(counted).toBe(refused.length);
+    await until(async () => {
+      const scrape = await Scrape.of(world.opsUrl);
+      const counted = scrape.value('own_errors_total', { code: 'permission-denied' });
+      return counted === world.log.filter(({ msg }) => msg === 'refused').length;
+    });
   });
 
   it('does not act on the ops listener', async () => {

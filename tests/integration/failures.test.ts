@@ -10,7 +10,7 @@ import { openProxyWorld, type ProxyWorld } from '../support/proxy-world.js';
 import type { SignedReply } from '../support/sign.js';
 import { until } from '../support/until.js';
 
-const TIMEOUT_MS = 150;
+const TIMEOUT_MS = 250;
 const RESTING = { pair: 'XBTUSD', type: 'buy', ordertype: 'limit', price: '10000', volume: '1.25' };
 const UNREACHABLE = { code: 'upstream-unreachable', envelope: 'EService:Unavailable' };
 const UNKNOWN = { code: 'outcome-unknown', envelope: 'EProxy:Outcome unknown' };

@@ -1,3 +1,4 @@
+import { callLines } from '../support/call-lines.js';
 import { openGate, type Gate } from '../support/gate.js';
 import { TestClient } from '../support/http.js';
 import { Scrape } from '../support/metrics.js';

@@ -2,6 +2,7 @@ import { inspect } from 'node:util';
 import { ConfigError, parseConfig } from '../../src/config.js';
 import { DEMO_KEYS } from '../../src/sandbox/demo-keys.js';
 import type { SandboxKey } from '../../src/sandbox/sandbox.js';
+import { callLines } from '../support/call-lines.js';
 import { TestClient } from '../support/http.js';
 import { openOddUpstream } from '../support/odd-upstream.js';
 import { openProxyWorld, testConfig, type ProxyWorld } from '../support/proxy-world.js';
@@ -12,7 +13,7 @@ import { until } from '../support/until.js';
 const [MASTER, ALICE] = DEMO_KEYS as [SandboxKey, SandboxKey];
 const OTP = 'otp-marker-7d1f';
 const TOTP_SEED = 'MARKERSEEDJBSWY3DPEHPK3PXP234567';
-const TIMEOUT_MS = 100;
+const TIMEOUT_MS = 250;
 
 /** What a client puts into a request, each recognizable wherever it turns up. */
 const MARKED = {
@@ -301,16 +302,15 @@ describe('the canonical line of a call', () => {
   const number = expect.any(Number) as number;
 
   /** The one line of the call with that request id. */
-  function lineOf(reply: SignedReply): Record<string, unknown> {
-    const id = reply.headers['x-request-id'];
-    const lines = own.log.filter(({ requestId }) => requestId === id);
+  async function lineOf(reply: SignedReply): Promise<Readonly<Record<string, unknown>>> {
+    const lines = await callLines(own.log, { requestId: reply.headers['x-request-id'] });
     expect(lines).toHaveLength(1);
     return lines[0] ?? {};
   }
 
   it('of one that was executed says who, what, with which nonce, how long, and how it ended', async () => {
     const reply = await bot.private('Balance');
-    expect(lineOf(reply)).toEqual({
+    expect(await lineOf(reply)).toEqual({
       level: 30,
       time: expect.stringMatching(TIME) as string,
       msg: 'call',
@@ -325,7 +325,7 @@ describe('the canonical line of a call', () => {
       totalMs: number,
       status: 200,
     });
-    const { waitMs, upstreamMs, totalMs } = lineOf(reply) as Record<string, number>;
+    const { waitMs, upstreamMs, totalMs } = (await lineOf(reply)) as Record<string, number>;
     expect(totalMs).toBeGreaterThanOrEqual(upstreamMs ?? NaN);
     expect(waitMs).toBeGreaterThanOrEqual(0);
   });
@@ -342,7 +342,7 @@ describe('the canonical line of a call', () => {
       account: 'alice',
       endpoint: 'AddOrder',
     };
-    expect(lineOf(reply)).toMatchObject({ level: 30, ...expected });
+    expect(await lineOf(reply)).toMatchObject({ level: 30, ...expected });
   });
 
   it('of one that the proxy answered by itself has the code and the reason, and no nonce if none was spent', async () => {
@@ -352,16 +352,16 @@ describe('the canonical line of a call', () => {
       error: 'invalid-body',
       reason: 'the body is JSON, but not a JSON object',
     };
-    expect(lineOf(reply)).toMatchObject({ level: 40, ...expected, totalMs: number });
-    expect(lineOf(reply)).not.toHaveProperty('nonce');
-    expect(lineOf(reply)).not.toHaveProperty('status');
+    expect(await lineOf(reply)).toMatchObject({ level: 40, ...expected, totalMs: number });
+    expect(await lineOf(reply)).not.toHaveProperty('nonce');
+    expect(await lineOf(reply)).not.toHaveProperty('status');
   });
 
   it('of one whose fate is open is a warning with its nonce', async () => {
     own.sandbox.fault({ kind: 'hang' });
     const reply = await bot.private('AddOrder');
     const { nonce } = own.sandbox.received.at(-1) ?? {};
-    expect(lineOf(reply)).toMatchObject({
+    expect(await lineOf(reply)).toMatchObject({
       level: 40,
       outcome: 'unknown',
       error: 'outcome-unknown',
@@ -372,7 +372,7 @@ describe('the canonical line of a call', () => {
 
   it('of a public one says so', async () => {
     const reply = await bot.raw('GET', '/0/public/Time');
-    expect(lineOf(reply)).toMatchObject({
+    expect(await lineOf(reply)).toMatchObject({
       client: 'public',
       account: 'none',
       endpoint: 'Time',
@@ -387,8 +387,7 @@ describe('the canonical line of a call', () => {
     gone.write(requestText(own.url, 'POST', '/0/private/CancelAll'));
     await until(() => own.sandbox.receivedCount > received);
     gone.hangUp();
-    await until(() => own.log.some(({ endpoint }) => endpoint === 'CancelAll'));
-    const lines = own.log.filter(({ endpoint }) => endpoint === 'CancelAll');
+    const lines = await callLines(own.log, { endpoint: 'CancelAll' });
     expect(lines).toMatchObject([
       { hungUp: true, outcome: 'executed', nonce: own.sandbox.received.at(-1)?.nonce },
     ]);

@@ -4,6 +4,7 @@
  * which a part of an order may have been executed, `EOrder:Reduce only:Position is closed`, as refused. What
  * is decided by the outcome later (repeat or find out) would have been decided wrongly.
  */
+import { callLines } from '../support/call-lines.js';
 import { TestClient } from '../support/http.js';
 import { openOddUpstream } from '../support/odd-upstream.js';
 import { openProxyWorld } from '../support/proxy-world.js';
@@ -16,7 +17,7 @@ it.each(['{"error":[]}', '{"error":["EOrder:Reduce only:Position is closed"]}'])
     const world = await openProxyWorld({ config: { upstream: { url: upstream.url } } });
     const client = new TestClient(world.url);
     expect((await client.private('AddOrder')).body.toString()).toBe(body);
-    expect(world.log.filter(({ msg }) => msg === 'call')).toMatchObject([
+    expect(await callLines(world.log, {})).toMatchObject([
       { endpoint: 'AddOrder', outcome: 'unknown', status: 200 },
     ]);
     client.close();
