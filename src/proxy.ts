@@ -52,10 +52,21 @@ export interface ProxyParts {
 
 /** A call under way. */
 export interface Answer {
-  /** Kraken's reply, or a ProxyError. */
+  /** Kraken's reply, or a ProxyError, or HungUp. */
   readonly reply: Promise<UpstreamReply>;
   /** The client is gone: a call that waits leaves the lane; one in flight goes on to its end. */
   hangUp(): void;
+}
+
+/** Kraken's error texts are short; whatever else comes does not fill the log. */
+const MAX_ERROR_TEXT = 200;
+
+/** The client hung up before its turn came: its call was not sent, and nobody is left to answer. */
+export class HungUp extends Error {
+  constructor() {
+    super('the client hung up while its call waited');
+    this.name = 'HungUp';
+  }
 }
 
 /** The path of a private call (DESIGN 2). The order of its steps is what keeps money safe. */
@@ -117,7 +128,7 @@ export class Proxy {
 
       const exempt = endpoint.group === 'cancel' || call.skipStartup;
       const turn = lane.join(inTurn, { exempt });
-      onJoined(() => turn.leave(new ProxyError('queue-timeout', 'the client hung up while it waited')));
+      onJoined(() => turn.leave(new HungUp()));
       return await turn.result;
     } catch (error) {
       if (error instanceof ProxyError) {
@@ -141,7 +152,7 @@ export class Proxy {
       const verdict = verdictOf(reply);
       record.outcome = verdict.outcome;
       record.status = reply.status;
-      record.krakenError = verdict.error;
+      record.krakenError = verdict.error?.slice(0, MAX_ERROR_TEXT);
       return reply;
     } catch (cause) {
       if (!(cause instanceof UpstreamError)) throw cause;

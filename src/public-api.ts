@@ -55,7 +55,7 @@ export class PublicApi {
       // An encoded body says nothing to us; for a public call its status is enough.
       const verdict = reply.headers['content-encoding'] === undefined ? verdictOf(reply) : undefined;
       record.outcome = verdict?.outcome ?? (reply.status === 200 ? 'executed' : 'unknown');
-      record.krakenError = verdict?.error;
+      record.krakenError = verdict?.error?.slice(0, 200);
       return reply;
     } catch (cause) {
       const error =

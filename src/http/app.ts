@@ -4,7 +4,7 @@ import { ProxyError, renderError } from '../errors.js';
 import { queryHasNonce } from '../kraken/body.js';
 import type { UpstreamReply } from '../kraken/transport.js';
 import type { Log } from '../log.js';
-import type { Answer, Proxy } from '../proxy.js';
+import { HungUp, type Answer, type Proxy } from '../proxy.js';
 import type { PublicApi } from '../public-api.js';
 import { readBody, RequestAbandoned } from './body.js';
 import { headersForClient, headersForKraken, refuseBrowsers } from './headers.js';
@@ -108,7 +108,7 @@ export function createApp(parts: AppParts): Hono<{ Bindings: Bindings }> {
       onHangUp(incoming, outgoing, () => answer.hangUp());
       writeReply(outgoing, requestId, await answer.reply);
     } catch (error) {
-      if (error instanceof RequestAbandoned) return;
+      if (error instanceof RequestAbandoned || error instanceof HungUp) return; // nobody is left to answer
       if (!(error instanceof ProxyError)) {
         parts.log.error({ requestId, err: error }, 'a bug: the call failed in a way nobody foresaw');
         writeBug(outgoing, requestId);

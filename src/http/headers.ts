@@ -87,7 +87,10 @@ export function headersForClient(headers: Readonly<Record<string, string | strin
 export function refuseBrowsers(headers: IncomingHttpHeaders, hosts: ReadonlySet<string>): void {
   if (headers.origin !== undefined) throw browser('it carries Origin');
   for (const name in headers) {
-    if (name.startsWith('sec-fetch-')) throw browser('it carries Sec-Fetch headers');
+    if (!name.startsWith('sec-fetch-')) continue;
+    // Node's own fetch sends this one, and it alone; a browser sends Sec-Fetch-Site with every request.
+    if (name === 'sec-fetch-mode' && headers[name] === 'cors') continue;
+    throw browser('it carries Sec-Fetch headers');
   }
   const host = headers.host ?? '';
   if (!hosts.has(host) && !hosts.has(host.replace(/:\d{1,5}$/, '').toLowerCase())) {

@@ -33,12 +33,9 @@ export class StartupWindow {
     this.#now = now;
   }
 
-  /** Opens the window, or opens it anew. */
+  /** Opens the window, or opens it anew; calls of the second before still count. */
   open(): void {
     this.#closesAt = this.#now() + this.#options.windowMs;
-    this.#slots.length = 0;
-    this.#over = false;
-    this.#lastEnd = -Infinity;
   }
 
   /** Leaves the window early. */

@@ -26,7 +26,9 @@ export function answerControl(
 ): void {
   // A web page can reach a loopback port; what it sends carries one of these.
   const fromBrowser = Object.keys(req.headers).some(
-    (name) => name === 'origin' || name.startsWith('sec-fetch-'),
+    (name) =>
+      // Node's own fetch sends a lone Sec-Fetch-Mode; a browser sends Sec-Fetch-Site with every request.
+      name === 'origin' || (name.startsWith('sec-fetch-') && name !== 'sec-fetch-mode'),
   );
   const { status, value } = fromBrowser
     ? { status: 403, value: { error: 'not for browsers' } }

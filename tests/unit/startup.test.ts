@@ -210,9 +210,7 @@ describe('the startup window', () => {
     expect(window.isOpen).toBe(false);
     window.open();
     expect(window.isOpen).toBe(true);
-    expect(window.delayMs()).toBe(0);
-    call();
-    call();
+    // The calls of the second before still count.
     expect(window.delayMs()).toBe(1_000);
   });
 
