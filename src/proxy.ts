@@ -80,13 +80,8 @@ export class Proxy {
   call(call: PrivateCall): Answer {
     const endpoint = endpointOf(call.endpoint);
     const record = newCallRecord(call.requestId, endpoint.label);
-    const started = performance.now();
     let leave = (): void => undefined;
-    const reply = this.#handle(call, endpoint, record, (leaveLane) => (leave = leaveLane)).finally(() => {
-      record.totalMs = performance.now() - started;
-      // Once the answer is on its way: the client does not wait for our bookkeeping.
-      setImmediate(this.#parts.record, record);
-    });
+    const reply = this.#handle(call, endpoint, record, (leaveLane) => (leave = leaveLane));
     const hangUp = (): void => {
       record.hungUp = true;
       leave();
@@ -101,6 +96,7 @@ export class Proxy {
     onJoined: (leave: () => void) => void,
   ): Promise<UpstreamReply> {
     const { clients, routeOf, nonces } = this.#parts;
+    const started = performance.now();
     try {
       const { client, account } = clients.identify(call);
       record.client = client;
@@ -111,8 +107,8 @@ export class Proxy {
       const joined = performance.now();
       const inTurn = async (): Promise<UpstreamReply> => {
         record.waitMs = performance.now() - joined;
-        const nonce = await nonces.draw(account.fingerprint); // durable before it is used
-        record.nonce = nonce.toString();
+        const drawn = nonces.draw(account.fingerprint); // durable before it is used
+        record.nonce = (typeof drawn === 'bigint' ? drawn : await drawn).toString();
         const bytes = body.complete(record.nonce, account.otp?.());
         const signature = account.signer.sign(call.path, record.nonce, bytes); // exactly the bytes that leave
         const headers = {
@@ -136,6 +132,10 @@ export class Proxy {
         record.reason = error.message;
       }
       throw error;
+    } finally {
+      record.totalMs = performance.now() - started;
+      // Once the answer is on its way: the client does not wait for our bookkeeping.
+      setImmediate(this.#parts.record, record);
     }
   }
 

@@ -1,7 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import type { RequestListener } from 'node:http';
 import { getRequestListener } from '@hono/node-server';
-import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response';
 import { Clients } from './clients.js';
 import { describeTuning, type Config } from './config.js';
 import { isLoopback } from './config/addresses.js';
@@ -92,7 +91,6 @@ export async function openServer({ config, log, version, onFatal }: ServerOption
     nextRequestId: createRequestIds(),
     refused,
     log,
-    alreadySent: RESPONSE_ALREADY_SENT,
   };
   const app = createApp({ ...appParts, proxy });
   const ops = createOps({
@@ -115,14 +113,14 @@ export async function openServer({ config, log, version, onFatal }: ServerOption
   const listen = async (): Promise<void> => {
     const waitForPort = config.nonce.standby ? stop.signal : undefined;
     const requestTimeoutMs = config.listen.bodyTimeoutMs + 5_000;
-    await warmUp((standIn) =>
-      toListener(createApp({ ...appParts, hosts: ['localhost'], proxy: standIn }).fetch),
-    ).catch((error: unknown) => log.warn({ err: error }, 'not warmed up: the first calls take longer'));
-    for (const [fetch, address] of [
-      [app.fetch, config.listen],
-      [ops.fetch, config.ops],
+    await warmUp((standIn) => createApp({ ...appParts, hosts: ['localhost'], proxy: standIn })).catch(
+      (error: unknown) => log.warn({ err: error }, 'not warmed up: the first calls take longer'),
+    );
+    for (const [handle, address] of [
+      [app, config.listen],
+      [toListener(ops.fetch), config.ops],
     ] as const) {
-      listeners.push(await Listener.open(toListener(fetch), { ...address, requestTimeoutMs, waitForPort }));
+      listeners.push(await Listener.open(handle, { ...address, requestTimeoutMs, waitForPort }));
     }
     const [callUrl = '', opsUrl = ''] = listeners.map((listener) => listener.url);
     log.info({ url: callUrl, ops: opsUrl, upstream: url, version, tuning }, 'listening');

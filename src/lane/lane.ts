@@ -87,7 +87,8 @@ export class Lane {
     const result = new Promise<T>((resolve, reject) => {
       const deadline = performance.now() + this.#options.maxWaitMs;
       place = { exempt, deadline, onLeave: reject, waiting: false };
-      const run = exempt ? work : () => this.#count(work);
+      const counts = (): boolean => !exempt && this.#options.startup.isOpen;
+      const run = (): Promise<T> => (counts() ? this.#count(work) : work());
       void this.#queue.add(() => run().then(resolve, reject), { place });
     });
     if (place.waiting) this.#watch();
