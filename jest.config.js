@@ -9,5 +9,7 @@ export default {
   moduleNameMapper: { '^(\\.{1,2}/.*)\\.js$': '$1' },
   transform: { '^.+\\.ts$': ['ts-jest', { useESM: true }] },
   testTimeout: 20_000,
+  // Many tests wait for clocks and processes more than they compute.
+  maxWorkers: 2,
   reporters: ['default', '<rootDir>/tests/support/closing-line.cjs'],
 };

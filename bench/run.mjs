@@ -21,8 +21,8 @@ const { values: options } = parseArgs({
 });
 const full = {
   latency: { rounds: 30, calls: 800, warmup: 100, first: 5_000 },
-  atOnce: { rounds: 4, ms: 1_500 },
-  after20: { rounds: 4, ms: 3_000 },
+  atOnce: { rounds: 4, ms: 1_500, first: 5_000 },
+  after20: { rounds: 4, ms: 3_000, first: 5_000 },
   micro: { rounds: 9 },
   starts: 9,
   memoryCalls: 100_000,
@@ -30,8 +30,8 @@ const full = {
 };
 const quick = {
   latency: { rounds: 3, calls: 200, warmup: 30, first: 600 },
-  atOnce: { rounds: 1, ms: 500 },
-  after20: { rounds: 1, ms: 600 },
+  atOnce: { rounds: 1, ms: 500, first: 600 },
+  after20: { rounds: 1, ms: 600, first: 600 },
   micro: { rounds: 1 },
   starts: 1,
   memoryCalls: 2_000,
@@ -43,11 +43,10 @@ const folder = mkdtempSync(join(tmpdir(), 'kraken-signing-proxy-bench-'));
 /**
  * An upstream, a proxy and a forward in front of it, and clients.
  * @template Result
- * @param {number} delayMs
- * @param {(world: { routes: Routes, load: (order: Order) => Promise<Measured>, proxy: RunningProxy }) => Promise<Result>} use
+ * @param {(world: { routes: Routes, load: (order: Order) => Promise<Measured>, proxy: RunningProxy, slowDown: (delayMs: number) => Promise<unknown> }) => Promise<Result>} use
  */
-async function inWorld(delayMs, use) {
-  const upstream = await openUpstream(delayMs);
+async function inWorld(use) {
+  const upstream = await openUpstream();
   const proxy = await RunningProxy.spawn(upstream.hello.url, folder);
   /** @type {Awaited<ReturnType<typeof openChild<{ keepAlive: string, asItComes: string }>>>} */
   const forward = await openChild('forward.mjs', [upstream.hello.url]);
@@ -64,19 +63,17 @@ async function inWorld(delayMs, use) {
     if (failed !== undefined) throw new Error(`${order.url}: ${failed}`);
     return /** @type {Measured} */ (measured);
   };
-  const result = await use({ routes, load, proxy });
+  const slowDown = (/** @type {number} */ delayMs) => upstream.ask({ delayMs });
+  const result = await use({ routes, load, proxy, slowDown });
   for (const part of [clients, forward, proxy, upstream]) await part.stop();
   return result;
 }
 
 /** @typedef {{ [name in 'direct' | 'proxy' | 'forward' | 'forwardAsItComes']: { url: string, signs: boolean } }} Routes */
 
-/**
- * @param {number} delayMs
- * @returns {Promise<Awaited<ReturnType<typeof openChild<{ url: string }>>>>}
- */
-function openUpstream(delayMs) {
-  return openChild('upstream.mjs', [delayMs]);
+/** @returns {Promise<Awaited<ReturnType<typeof openChild<{ url: string }>>>>} */
+function openUpstream() {
+  return openChild('upstream.mjs');
 }
 
 /**
@@ -85,7 +82,7 @@ function openUpstream(delayMs) {
  */
 function measureLatency() {
   const { rounds, calls, warmup, first } = plan.latency;
-  return inWorld(0, async ({ routes, load }) => {
+  return inWorld(async ({ routes, load }) => {
     const samples = {
       direct: newSamples(),
       forward: newSamples(),
@@ -135,12 +132,12 @@ function medians({ p50, p99, addedP50, addedP99 }) {
 /**
  * Calls per second over every route in turn; the median of the rounds.
  * @param {number} delayMs
- * @param {{ rounds: number, ms: number }} plan
+ * @param {{ rounds: number, ms: number, first: number }} plan
  */
-function measureRates(delayMs, { rounds, ms }) {
-  return inWorld(delayMs, async ({ routes, load }) => {
-    const crowd = { clients: MOST_CLIENTS, warmup: delayMs === 0 ? 10 : 1, ms };
-    const alone = { clients: 1, warmup: delayMs === 0 ? 300 : 10, ms };
+function measureRates(delayMs, { rounds, ms, first }) {
+  return inWorld(async ({ routes, load, slowDown }) => {
+    const crowd = { clients: MOST_CLIENTS, warmup: 1, ms };
+    const alone = { clients: 1, warmup: 10, ms };
     const orders = {
       directAlone: { ...routes.direct, ...alone },
       proxyCrowd: { ...routes.proxy, ...crowd },
@@ -150,6 +147,9 @@ function measureRates(delayMs, { rounds, ms }) {
     const rates = { directAlone: NaN, proxyCrowd: NaN, forwardAlone: NaN, forwardCrowd: NaN };
     const names = /** @type {(keyof typeof orders)[]} */ (Object.keys(orders));
     const samples = new Map(names.map((name) => [name, /** @type {number[]} */ ([])]));
+    // V8 compiles everybody's code first: 45 calls a second would not get it there.
+    for (const name of names) await load({ ...orders[name], ms: undefined, calls: first });
+    if (delayMs > 0) await slowDown(delayMs);
     for (let round = 0; round < rounds; round++) {
       for (const name of names) samples.get(name)?.push((await load(orders[name])).perSecond);
     }
@@ -167,7 +167,7 @@ async function measureSteps() {
 
 /** Starts proxies, one after the other. The first warms the disk's cache and our own code and is not counted. */
 async function measureStarts() {
-  const upstream = await openUpstream(0);
+  const upstream = await openUpstream();
   const toAnswer = [];
   const firstCalls = [];
   for (let start = 0; start <= plan.starts; start++) {
@@ -194,7 +194,7 @@ async function measureStarts() {
 /** A fresh proxy's memory before and after calls from 50 clients, read while the clients are still connected. */
 function measureMemory() {
   const calls = plan.memoryCalls;
-  return inWorld(0, async ({ routes, load, proxy }) => {
+  return inWorld(async ({ routes, load, proxy }) => {
     await delay(1_000);
     const idle = await proxy.memory();
     const order = { ...routes.proxy, clients: MOST_CLIENTS, warmup: 0, calls };

@@ -1,3 +1,4 @@
+import type { Writable } from 'node:stream';
 import { pino, type DestinationStream, type Logger } from 'pino';
 import type { ErrorCode } from './errors.js';
 
@@ -68,31 +69,38 @@ const FLUSH_LINES = 256;
 /** A reader that stands still costs so much memory, then lines. */
 const MAX_UNREAD_BYTES = 16 * 1024 * 1024;
 
+/** Where log lines go. */
+export interface LogOutput extends DestinationStream {
+  /** Resolves when all lines are out, or after `patienceMs`: a reader that stands still must not hold up an exit. */
+  flush(patienceMs: number): Promise<void>;
+}
+
 /**
- * Standard output, gathered so that a line costs a call no system call of its own; at most 100 ms late. When
- * nobody reads it any more (a closed pipe), lines are lost: trading does not stop for its log.
+ * Lines gathered for a stream (standard output), so that a line costs a call no system call of its own; at most
+ * 100 ms late. When nobody reads them any more (a closed or a full pipe), lines are lost: trading does not stop
+ * for its log. pino's own destination is not used, because its last flush blocks the exit on a full pipe.
  */
-export function standardOutput(): DestinationStream & { flushSync(): void } {
-  const stream = pino.destination({ dest: 1, sync: false, maxLength: MAX_UNREAD_BYTES });
+export function createLogOutput(stream: Writable): LogOutput {
   stream.on('error', () => undefined);
   let lines: string[] = [];
   let timer: NodeJS.Timeout | undefined;
-  const flush = (): void => {
+  const pass = (done?: () => void): void => {
     clearTimeout(timer);
     timer = undefined;
-    if (lines.length > 0) stream.write(lines.join(''));
+    const text = stream.writableLength > MAX_UNREAD_BYTES ? '' : lines.join('');
     lines = [];
+    if (text !== '' || done !== undefined) stream.write(text, done);
   };
   return {
-    // pino's own buffer measures all its text anew for every line.
     write: (line) => {
-      if (lines.push(line) >= FLUSH_LINES) flush();
-      else timer ??= setTimeout(flush, FLUSH_MS);
+      if (lines.push(line) >= FLUSH_LINES) pass();
+      else timer ??= setTimeout(pass, FLUSH_MS);
     },
-    flushSync: () => {
-      flush();
-      stream.flushSync();
-    },
+    flush: (patienceMs) =>
+      new Promise((resolve) => {
+        setTimeout(resolve, patienceMs).unref();
+        pass(resolve);
+      }),
   };
 }
 

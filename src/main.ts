@@ -5,7 +5,7 @@ import { setFlagsFromString } from 'node:v8';
 import { importNonce, jumpNonce, showNonce } from './cli/nonce.js';
 import { UsageError, type Terminal } from './cli/terminal.js';
 import { configJsonSchema, loadConfig, type Config } from './config.js';
-import { createLog, standardOutput } from './log.js';
+import { createLog, createLogOutput } from './log.js';
 import { DEMO_KEYS } from './sandbox/demo-keys.js';
 import { openSandbox } from './sandbox/sandbox.js';
 import { openServer, type Server } from './server.js';
@@ -35,6 +35,11 @@ setFlagsFromString('--heap-growing-percent=10');
 setFlagsFromString('--semi-space-growth-factor=1');
 
 const EXIT = { stopped: 0, bug: 1, tryAgain: 75, badConfig: 78 } as const;
+
+/** The last lines of the log have so long to leave. */
+const FLUSH_LIMIT_MS = 500;
+/** Beyond the call in flight, everything else has so long to close. */
+const CLOSE_LIMIT_MS = 5_000;
 
 const terminal: Terminal = {
   print: (line) => void process.stdout.write(`${line}\n`),
@@ -95,13 +100,16 @@ async function main(): Promise<void> {
 
 /** Runs the proxy until a signal, or until it cannot go on. */
 async function serve(config: Config): Promise<void> {
-  const destination = standardOutput();
+  const destination = createLogOutput(process.stdout);
   const log = createLog({ level: config.log.level, destination });
   let server: Server | undefined;
   let ending = false;
   const end = async (code: number): Promise<void> => {
     if (ending) return;
     ending = true;
+    // Whatever hangs, a disk or a part of ours: the supervisor gets its exit code.
+    const limit = config.upstream.timeoutMs + CLOSE_LIMIT_MS;
+    setTimeout(() => void leave(code), limit).unref();
     try {
       await server?.close();
     } catch (error) {
@@ -109,7 +117,10 @@ async function serve(config: Config): Promise<void> {
       if (code === EXIT.stopped) code = exitCodeOf(error);
     }
     log.info({ exitCode: code }, 'stopped');
-    destination.flushSync();
+    await leave(code);
+  };
+  const leave = async (code: number): Promise<void> => {
+    await destination.flush(FLUSH_LIMIT_MS);
     process.exit(code);
   };
   const fatal = (error: unknown): void => {
@@ -121,8 +132,8 @@ async function serve(config: Config): Promise<void> {
     process.on(signal, () => {
       if (ending) {
         log.warn({ signal }, 'stopping at once; the reserved floor on disk stays safe');
-        destination.flushSync();
-        process.exit(EXIT.stopped);
+        void leave(EXIT.stopped);
+        return;
       }
       log.info({ signal }, 'stopping');
       void end(EXIT.stopped);

@@ -107,6 +107,7 @@ export class Proxy {
       const joined = performance.now();
       const inTurn = async (): Promise<UpstreamReply> => {
         record.waitMs = performance.now() - joined;
+        if (record.hungUp) throw new HungUp();
         const drawn = nonces.draw(account.fingerprint); // durable before it is used
         record.nonce = (typeof drawn === 'bigint' ? drawn : await drawn).toString();
         const bytes = body.complete(record.nonce, account.otp?.());
@@ -117,7 +118,10 @@ export class Proxy {
           'api-key': account.key,
           'api-sign': signature,
         };
-        const mayLeave = (): void => nonces.assertOwned(); // a process frozen since the draw may have lost the state
+        const mayLeave = (): void => {
+          nonces.assertOwned(); // a process frozen since the draw may have lost the state
+          if (record.hungUp) throw new HungUp(); // while the call waited for the disk or a connection
+        };
         const request = { method: 'POST', path: call.path, headers, body: bytes, mayLeave } as const;
         return await this.#send(upstream, request, endpoint, record);
       };

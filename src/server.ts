@@ -41,6 +41,8 @@ export interface Server {
 }
 
 const PUBLIC_CONNECTIONS = 8;
+/** For answers that are written already to reach their clients. */
+const LAST_ANSWERS_MS = 250;
 /** Beyond an attempt's own timeout, for its answer to reach the client. */
 const CLOSE_GRACE_MS = 1_000;
 
@@ -132,6 +134,7 @@ export async function openServer({ config, log, version, onFatal }: ServerOption
       standby: config.nonce.standby,
       signal: stop.signal,
       onWaiting: (holder) => {
+        if (config.nonce.standby) notReady.delete('starting');
         if (config.nonce.standby) explain('standby', `hot standby: the nonce state is owned by ${holder}`);
         const waitsFor = config.nonce.standby
           ? 'standby: waiting to take over'
@@ -168,11 +171,11 @@ export async function openServer({ config, log, version, onFatal }: ServerOption
     explain('shutting-down', 'the proxy is stopping');
     stop.abort();
     const graceMs = config.upstream.timeoutMs + CLOSE_GRACE_MS;
-    const unlistened = Promise.all(listeners.map((listener) => listener.close(graceMs)));
+    for (const listener of listeners) listener.stopAccepting();
     await routes.close(graceMs);
     await nonces.close().finally(async () => {
       await publicUpstream.close();
-      await unlistened;
+      await Promise.all(listeners.map((listener) => listener.close(LAST_ANSWERS_MS)));
       await sandbox?.close();
     });
   };

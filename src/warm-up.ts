@@ -22,7 +22,9 @@ export async function warmUp(serve: (proxy: Proxy) => Parameters<typeof Listener
   const kraken = createServer((request, response) => {
     request.resume().on('end', () => response.end('{"error":[],"result":{}}'));
   });
-  await new Promise<void>((resolve) => kraken.listen(0, LOCALHOST, resolve));
+  await new Promise<void>((resolve, reject) => {
+    kraken.once('error', reject).listen(0, LOCALHOST, resolve);
+  });
   const upstream = new Upstream({
     url: urlOf(kraken.address() as AddressInfo),
     timeoutMs: 1_000,

@@ -14,11 +14,13 @@ export interface ListenerOptions {
 /** Clients keep connections; one that we close while a client writes looks to it like a lost order. */
 const KEEP_ALIVE_MS = 120_000;
 const HEADERS_MS = 10_000;
+const MAX_CONNECTIONS = 1_000;
 const BIND_RETRY_MS = 200;
 
 /** A listening HTTP server that can be stopped without cutting answers off. */
 export class Listener {
   readonly #server: Server;
+  #closed: Promise<void> | undefined;
 
   private constructor(server: Server) {
     this.#server = server;
@@ -35,6 +37,8 @@ export class Listener {
       },
       handle,
     );
+    // Bots need one each; without a bound anybody on this machine could use up our file descriptors.
+    server.maxConnections = MAX_CONNECTIONS;
     for (;;) {
       try {
         await listen(server, options);
@@ -53,14 +57,19 @@ export class Listener {
     return `http://${family === 'IPv6' ? `[${address}]` : address}:${port}`;
   }
 
-  /** Accepts no more connections at once; resolves when the answers under way are out, or after `graceMs`. */
+  /** Accepts no more connections from now on; answers under way go on. */
+  stopAccepting(): void {
+    this.#closed ??= new Promise((resolve) => this.#server.close(() => resolve()));
+    this.#server.closeIdleConnections();
+  }
+
+  /** Resolves when the answers under way are out; after `graceMs` what is still connected is cut off. */
   async close(graceMs: number): Promise<void> {
-    const closed = new Promise((resolve) => this.#server.close(resolve));
+    this.stopAccepting();
     // A connection that becomes idle now would otherwise be kept open by its client.
     const sweep = setInterval(() => this.#server.closeIdleConnections(), 20);
     const cut = setTimeout(() => this.#server.closeAllConnections(), graceMs);
-    this.#server.closeIdleConnections();
-    await closed;
+    await this.#closed;
     clearInterval(sweep);
     clearTimeout(cut);
   }

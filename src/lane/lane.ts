@@ -86,10 +86,21 @@ export class Lane {
     let place!: Place;
     const result = new Promise<T>((resolve, reject) => {
       const deadline = performance.now() + this.#options.maxWaitMs;
+      // A machine that sleeps stops the monotonic clock, but not the wait of the one who called.
+      const wallDeadline = Date.now() + this.#options.maxWaitMs;
       place = { exempt, deadline, onLeave: reject, waiting: false };
       const counts = (): boolean => !exempt && this.#options.startup.isOpen;
-      const run = (): Promise<T> => (counts() ? this.#count(work) : work());
-      void this.#queue.add(() => run().then(resolve, reject), { place });
+      // Async, so that work which throws instead of rejecting frees the slot all the same.
+      const start = async (): Promise<T> => await (counts() ? this.#count(work) : work());
+      const run = async (): Promise<void> => {
+        // After a freeze the turn may come before the timer that ends the wait.
+        if (performance.now() >= deadline || Date.now() >= wallDeadline) {
+          reject(this.#waitedTooLong());
+          return;
+        }
+        await start().then(resolve, reject);
+      };
+      void this.#queue.add(run, { place });
     });
     if (place.waiting) this.#watch();
     return { result, leave: (error) => this.#line.leave(place, error) };
@@ -126,7 +137,8 @@ export class Lane {
       },
       Math.max(1, Math.ceil(first.deadline - performance.now())),
     );
-    const delay = this.#options.startup.delayMs();
+    // Free to go although nothing runs: the window has opened since p-queue looked. It has to look again.
+    const delay = this.#options.startup.delayMs() || (this.#queue.pending === 0 ? 1 : 0);
     if (delay === 0) return;
     const wakeAt = performance.now() + delay;
     if (this.#wake !== undefined && this.#wakeAt <= wakeAt) return;
@@ -149,10 +161,14 @@ export class Lane {
     const now = performance.now();
     for (let place = this.#line.first(); place !== undefined; place = this.#line.first()) {
       if (place.deadline > now) break;
-      const waited = `no turn within ${this.#options.maxWaitMs} ms, ${this.#line.waiting} calls wait`;
-      this.#line.leave(place, new ProxyError('queue-timeout', waited, { retryAfterSeconds: 1 }));
+      this.#line.leave(place, this.#waitedTooLong());
     }
     this.#watch();
+  }
+
+  #waitedTooLong(): ProxyError {
+    const waited = `no turn within ${this.#options.maxWaitMs} ms, ${this.#line.waiting} calls wait`;
+    return new ProxyError('queue-timeout', waited, { retryAfterSeconds: 1 });
   }
 }
 

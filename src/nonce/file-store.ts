@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { readFileSync, realpathSync } from 'node:fs';
+import { lstatSync, readFileSync, realpathSync } from 'node:fs';
 import { mkdir, open, readdir, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { Ownership, type OwnershipOptions } from './ownership.js';
@@ -129,7 +129,11 @@ export class FileStore implements NonceStore {
 function resolveLinks(path: string): string {
   try {
     return realpathSync(path);
-  } catch {
+  } catch (error) {
+    if (lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink() === true) {
+      // A volume that is not mounted yet, say. A new file in the link's place would start a second life.
+      throw Object.assign(new Error(`${path} is a link to nothing`, { cause: error }), { code: 'ENOENT' });
+    }
     return join(realpathSync(dirname(path)), basename(path));
   }
 }

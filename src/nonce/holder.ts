@@ -32,7 +32,7 @@ export function describeSelf(): Holder {
     pid: process.pid,
     ...optional('bootId', bootId()),
     ...optional('pidNamespace', pidNamespace()),
-    ...optional('startTime', processOf(process.pid)?.startTime),
+    ...optional('startTime', startTimeOf(process.pid)),
     since: new Date().toISOString(),
   };
 }
@@ -48,23 +48,26 @@ export function judge(holder: Holder | undefined): Verdict {
   if (here !== undefined) {
     if (holder.bootId !== here || holder.pidNamespace !== pidNamespace()) return 'unproven';
     const found = processOf(holder.pid);
+    if (found === 'hidden') return 'unproven';
     if (found === undefined || found.startTime !== holder.startTime) return 'dead';
     return found.ended ? 'dead' : 'alive';
   }
   // Without /proc only absence can be proven, and only for this host's own pids.
   if (holder.bootId !== undefined || holder.host !== hostname()) return 'unproven';
-  try {
-    process.kill(holder.pid, 0);
-    return 'unproven';
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'ESRCH' ? 'dead' : 'unproven';
-  }
+  return exists(holder.pid) ? 'unproven' : 'dead';
 }
 
-/** Reads a holder record; undefined when there is none or it is not one. */
+/** Reads a holder record; undefined when there is none or it is not one. Throws when it cannot be read. */
 export function readHolder(file: string): Holder | undefined {
+  let text: string;
   try {
-    const value = JSON.parse(readFileSync(file, 'utf8')) as Partial<Holder> | null;
+    text = readFileSync(file, 'utf8');
+  } catch (error) {
+    if (isMissing(error)) return undefined;
+    throw error;
+  }
+  try {
+    const value = JSON.parse(text) as Partial<Holder> | null;
     return typeof value?.id === 'string' && typeof value.pid === 'number' ? (value as Holder) : undefined;
   } catch {
     return undefined;
@@ -97,14 +100,38 @@ function pidNamespace(): string | undefined {
   }
 }
 
-function processOf(pid: number): { startTime: string; ended: boolean } | undefined {
+function startTimeOf(pid: number): string | undefined {
+  const found = processOf(pid);
+  return found === 'hidden' ? undefined : found?.startTime;
+}
+
+function processOf(pid: number): { startTime: string; ended: boolean } | 'hidden' | undefined {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
     // The command name in field 2 may hold spaces and brackets: count from its last closing one.
     const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
     const state = fields[0];
     return { startTime: fields[19] ?? '', ended: state === 'Z' || state === 'X' };
-  } catch {
-    return undefined;
+  } catch (error) {
+    // /proc may hide other users' processes (hidepid): only the kernel's "no such process" is proof.
+    return (isMissing(error) || codeOf(error) === 'ESRCH') && !exists(pid) ? undefined : 'hidden';
   }
+}
+
+/** False only when there certainly is no process with this pid. */
+function exists(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return codeOf(error) !== 'ESRCH';
+  }
+}
+
+function isMissing(error: unknown): boolean {
+  return ['ENOENT', 'ENOTDIR'].includes(codeOf(error) ?? '');
+}
+
+function codeOf(error: unknown): string | undefined {
+  return (error as NodeJS.ErrnoException).code;
 }

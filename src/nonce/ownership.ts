@@ -96,17 +96,18 @@ export class Ownership {
     const mono = performance.now() - this.#provenMono;
     const wall = wallMs - this.#provenWall;
     // The monotonic clock stands still while a machine sleeps; the wall clock does not, but it may be set.
-    if (mono >= LEASE_MS || wall >= LEASE_MS || wall <= -LEASE_MS) this.verify();
-    this.#checkedWall = wallMs;
+    if (mono < LEASE_MS && wall < LEASE_MS && wall > -LEASE_MS) this.#checkedWall = wallMs;
+    else this.verify();
   }
 
-  /** Looks at lock and record on disk; throws StateLostError when they are not ours any more. */
+  /**
+   * Looks at lock and record on disk; throws StateLostError when they are not ours any more, and the system's
+   * own error when it cannot be told (too many open files, a disk that fails): that is no loss yet.
+   */
   verify(): void {
     if (this.#lost !== undefined) throw this.#lost;
-    if (this.#holdsLock()) {
-      this.#prove();
-      return;
-    }
+    // This look is good for now only: a renewal alone keeps others from taking the lock.
+    if (this.#holdsLock()) return;
     const by = describeHolder(readHolder(this.#recordPath));
     const error = new StateLostError(`the lock on the nonce state was lost (its record now names ${by})`);
     this.#lose(error);
@@ -118,7 +119,7 @@ export class Ownership {
     const release = this.#release;
     this.#release = undefined;
     if (release === undefined) return;
-    if (this.#lost === undefined && this.#holdsLock()) {
+    if (this.#lost === undefined && this.#surelyHoldsLock()) {
       this.#recorded = false; // from here on the inode alone says that the lock is ours
       await rm(this.#recordPath, { force: true });
     }
@@ -156,6 +157,7 @@ export class Ownership {
   }
 
   async #lock(file: string): Promise<void> {
+    const asked = timesNow();
     this.#release = await lockfile.lock(file, {
       lockfilePath: this.#lockPath,
       realpath: false,
@@ -175,7 +177,7 @@ export class Ownership {
       throw error;
     }
     this.#recorded = true;
-    this.#prove();
+    this.#prove(asked);
   }
 
   /**
@@ -193,18 +195,19 @@ export class Ownership {
       },
       stat: (path: string, done: Done) => void stat(path).then((value) => done(null, value), done),
       utimes: (path: string, atime: Date, mtime: Date, done: Done) => {
+        const asked = timesNow();
         utimes(path, atime, mtime).then(() => {
           // By now it may be the lock of somebody who took over: that proves nothing.
-          if (this.#holdsLock()) this.#prove();
+          if (this.#surelyHoldsLock()) this.#prove(asked);
           done(null);
         }, done);
       },
       rmdir: (path: string, done: Done) => {
-        if (!this.#holdsLock()) done(null);
+        if (!this.#surelyHoldsLock()) done(null);
         else rmdir(path).then(() => done(null), done);
       },
       rmdirSync: (path: string) => {
-        if (this.#holdsLock()) fs.rmdirSync(path);
+        if (this.#surelyHoldsLock()) fs.rmdirSync(path);
       },
     };
   }
@@ -215,9 +218,18 @@ export class Ownership {
     return !this.#recorded || readHolder(this.#recordPath)?.id === this.#self.id;
   }
 
-  #prove(): void {
-    this.#provenMono = performance.now();
-    this.#provenWall = Date.now();
+  #surelyHoldsLock(): boolean {
+    try {
+      return this.#holdsLock();
+    } catch {
+      return false;
+    }
+  }
+
+  /** Proven from the moment at which the renewal was asked for, not at which its end was seen. */
+  #prove(asked: { readonly mono: number; readonly wall: number }): void {
+    this.#provenMono = asked.mono;
+    this.#provenWall = asked.wall;
   }
 
   #lose(error: StateLostError): void {
@@ -290,12 +302,19 @@ async function enterGate(
   return undefined;
 }
 
+/** Undefined when there is nothing; throws when it cannot be told. */
 function inodeOf(path: string): bigint | undefined {
   try {
     return fs.statSync(path, { bigint: true }).ino;
-  } catch {
-    return undefined;
+  } catch (error) {
+    // ENOTDIR: its folder is gone and something else has the name.
+    if (['ENOENT', 'ENOTDIR'].includes((error as NodeJS.ErrnoException).code ?? '')) return undefined;
+    throw error;
   }
+}
+
+function timesNow(): { readonly mono: number; readonly wall: number } {
+  return { mono: performance.now(), wall: Date.now() };
 }
 
 function ignoreMissing(error: unknown): void {

@@ -143,8 +143,8 @@ export class NonceSequence {
     if (this.#closed) return;
     this.#closed = true;
     this.#stopTimers();
-    await this.#writing;
     try {
+      if (this.#writing !== undefined) await withPatience(this.#writing);
       this.#store.assertOwned(this.#now());
       if (this.#issued > 0 || this.#store.initial !== undefined) {
         await this.#write({ floor: this.#floor, keyFloors: this.#usedKeyFloors() });
@@ -199,8 +199,14 @@ export class NonceSequence {
   /** Waits for a reservation that was begun after this call. Rejects with `not-owner`. */
   async #renewNow(): Promise<void> {
     // One under way may have begun before the space we need was known.
-    if (this.#writing !== undefined) await withPatience(this.#writing);
-    await withPatience(this.#renew());
+    try {
+      if (this.#writing !== undefined) await withPatience(this.#writing);
+      await withPatience(this.#renew());
+    } catch (error) {
+      // The disk hangs: say so to those who come next, until a write succeeds after all.
+      this.#failure ??= error;
+      throw error;
+    }
     this.#assertUsable();
   }
 
