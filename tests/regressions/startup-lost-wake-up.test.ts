@@ -17,6 +17,7 @@ it('a window that opens between two looks does not leave a call behind', async (
   startup.open();
   const lane = new Lane({ maxWaiting: 10, maxWaitMs: 1_500, startup });
   await lane.join(() => Promise.resolve()).result;
+  await new Promise(setImmediate); // the first has left its slot
   armed = true;
   const second = lane.join(() => Promise.resolve('went'));
   await expect(second.result).resolves.toBe('went');
