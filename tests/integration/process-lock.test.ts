@@ -200,8 +200,8 @@ linux('a record whose pid lives again as another process counts as dead: served 
 
 linux('a record whose process is a zombie counts as dead: served at once', () =>
   inWorld(async (world) => {
-    // The shell becomes a sleep that never reaps the child it has inherited.
-    const parent = spawn('sh', ['-c', 'sleep 0 & echo $!; exec sleep 20'], {
+    // The shell becomes a sleep that never reaps the child it has inherited, which ends only after that.
+    const parent = spawn('sh', ['-c', 'sleep 0.5 & echo $!; exec sleep 20'], {
       stdio: ['ignore', 'pipe', 'ignore'],
     });
     world.onClose(() => parent.kill('SIGKILL'));
