@@ -54,6 +54,8 @@ const terminal: Terminal = {
 };
 
 async function main(): Promise<void> {
+  // `| head` closes the pipe: what a command does must not end in the middle for its output.
+  process.stdout.on('error', () => undefined);
   const { values, positionals } = readArguments();
   if (values.help) {
     terminal.print(HELP);
