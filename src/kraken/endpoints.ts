@@ -26,6 +26,10 @@ export interface Endpoint {
   /** None for a name that is not in the table. */
   readonly group: EndpointGroup | undefined;
   readonly class: EndpointClass;
+  /** What a call adds to its key's REST call counter (KRAKEN.md 2.2, 3.1). */
+  readonly cost: number;
+  /** It acts on every order of the account, whoever placed it. */
+  readonly wholeAccount: boolean;
   /** The name, or `other` for one not in the table: bounded, for metrics. */
   readonly label: string;
 }
@@ -119,13 +123,35 @@ const TABLE: readonly (readonly [name: string, group: EndpointGroup, endpointCla
   ['Pay/paylink/config', 'pay', 'read'],
 ];
 
+/**
+ * What does not cost 1. Kraken publishes one sentence, no table: orders and their cancelling are free, ledger and
+ * trade history calls cost 2 or 4 by the copy of the page (KRAKEN.md 3.1). In doubt the dearer figure.
+ */
+const COSTS: Readonly<Record<string, number>> = {
+  AddOrder: 0,
+  AddOrderBatch: 0,
+  AmendOrder: 0,
+  CancelOrder: 0,
+  CancelOrderBatch: 0,
+  TradesHistory: 4,
+  Ledgers: 4,
+  QueryLedgers: 4,
+};
+
+const WHOLE_ACCOUNT: ReadonlySet<string> = new Set(['CancelAll', 'CancelAllOrdersAfter']);
+
 /** Every private endpoint the proxy knows by name. */
 export const PRIVATE_ENDPOINTS: readonly Endpoint[] = TABLE.map(([name, group, endpointClass]) => ({
   name,
   group,
   class: endpointClass,
+  cost: COSTS[name] ?? 1,
+  wholeAccount: WHOLE_ACCOUNT.has(name),
   label: name,
 }));
+
+/** Every group. */
+export const ENDPOINT_GROUPS: readonly EndpointGroup[] = [...new Set(TABLE.map(([, group]) => group))];
 
 const BY_NAME: ReadonlyMap<string, Endpoint> = new Map(
   PRIVATE_ENDPOINTS.map((endpoint) => [endpoint.name, endpoint]),
@@ -133,8 +159,16 @@ const BY_NAME: ReadonlyMap<string, Endpoint> = new Map(
 
 /** The endpoint of that name. New ones appear at Kraken: one not in the table counts as `exclusive`. */
 export function endpointOf(name: string): Endpoint {
-  return BY_NAME.get(name) ?? { name, group: undefined, class: 'exclusive', label: 'other' };
+  return BY_NAME.get(name) ?? { ...UNLISTED, name };
 }
+
+const UNLISTED = {
+  group: undefined,
+  class: 'exclusive',
+  cost: 1,
+  wholeAccount: false,
+  label: 'other',
+} as const;
 
 /** Kraken's public endpoints (KRAKEN.md 2.3). */
 const PUBLIC_NAMES: ReadonlySet<string> = new Set([

@@ -49,6 +49,28 @@ describe('the table of private endpoints', () => {
     expect(endpointOf(name).class).toBe('idempotent');
   });
 
+  it('books 1 on the call counter but for orders, cancels by id and the dear histories', () => {
+    const not1 = PRIVATE_ENDPOINTS.filter(({ cost }) => cost !== 1).map(
+      ({ name, cost }) => `${name} ${cost}`,
+    );
+    expect(not1.sort()).toEqual([
+      'AddOrder 0',
+      'AddOrderBatch 0',
+      'AmendOrder 0',
+      'CancelOrder 0',
+      'CancelOrderBatch 0',
+      'Ledgers 4',
+      'QueryLedgers 4',
+      'TradesHistory 4',
+    ]);
+    expect(endpointOf('NotYetKnown')).toMatchObject({ cost: 1, wholeAccount: false });
+  });
+
+  it('knows which ones act on orders of everybody on the account', () => {
+    const whole = PRIVATE_ENDPOINTS.filter(({ wholeAccount }) => wholeAccount).map(({ name }) => name);
+    expect(whole).toEqual(['CancelAll', 'CancelAllOrdersAfter']);
+  });
+
   it('counts every other one as a read', () => {
     const reads = PRIVATE_ENDPOINTS.filter((endpoint) => endpoint.class === 'read');
     expect(reads).toHaveLength(67 - 19 - 9);
@@ -80,7 +102,7 @@ describe('the table of private endpoints', () => {
   it.each(['NewThing', 'addorder', 'AddOrder/', '', '__proto__', 'constructor', 'toString'])(
     'treats a name that it does not know (%j) as never to be repeated, and labels it other',
     (name) => {
-      expect(endpointOf(name)).toEqual({ name, group: undefined, class: 'exclusive', label: 'other' });
+      expect(endpointOf(name)).toMatchObject({ name, group: undefined, class: 'exclusive', label: 'other' });
     },
   );
 });
