@@ -1,5 +1,6 @@
 import { isUtf8 } from 'node:buffer';
 import { ProxyError } from '../errors.js';
+import { brokenJson, isNumberStart, skipBlanks, skipObject } from './json.js';
 
 /** The two ways Kraken takes a private call's fields (KRAKEN.md 1.1). */
 export type BodyFormat = 'form' | 'json';
@@ -12,6 +13,8 @@ export interface BodyTemplate {
   readonly format: BodyFormat;
   /** What to send upstream: the client's own Content-Type where it agrees with the format, else the plain one. */
   readonly contentType: string;
+  /** The nonce the client wrote, as it wrote it; undefined unless there is exactly one. */
+  clientNonce(): string | undefined;
   /**
    * Exactly the bytes that are signed and sent: the proxy's fields in front, then all of the client's
    * other bytes as they came. Give `otp` only to a body parsed with `dropOtp`, or it may be there twice.
@@ -62,7 +65,7 @@ export function queryHasNonce(query: string): boolean {
   const bytes = Buffer.from(query.startsWith('?') ? query.slice(1) : query, 'latin1');
   let found = false;
   forEachField(bytes, (start, nameEnd) => {
-    found ||= mayBeOwn(bytes[start]) && LOOKALIKE.test(decodeFormName(bytes, start, nameEnd));
+    found ||= mayBeOwn(bytes[start]) && LOOKALIKE.test(decodeFormText(bytes, start, nameEnd));
   });
   return found;
 }
@@ -90,10 +93,12 @@ function template(
   fields: (nonce: bigint | string, otp: string | undefined) => string,
   joint: string,
   rest: Buffer,
+  clientNonce: () => string | undefined,
 ): BodyTemplate {
   return {
     format,
     contentType,
+    clientNonce,
     complete(nonce, otp) {
       const head = lead + fields(nonce, otp) + joint;
       const body = Buffer.allocUnsafe(head.length + rest.length);
@@ -102,6 +107,11 @@ function template(
       return body;
     },
   };
+}
+
+function only<T, R>(items: readonly T[], read: (item: T) => R): R | undefined {
+  const [first] = items;
+  return first === undefined || items.length > 1 ? undefined : read(first);
 }
 
 /** The bytes from `from` on without the cuts (in order, apart): a view where one piece is left, else a copy. */
@@ -157,18 +167,24 @@ const FORM_TYPE =
 
 function parseForm(bytes: Buffer, contentType: string | undefined, dropOtp: boolean): BodyTemplate {
   const cuts: Span[] = [];
+  const nonces: Span[] = [];
   let firstStays = bytes.length > 0;
   let anyPair = bytes.length === 0;
   forEachField(bytes, (start, nameEnd, end) => {
     anyPair ||= nameEnd < end;
-    if (!mayBeOwn(bytes[start]) || !isOwn(decodeFormName(bytes, start, nameEnd), dropOtp)) return;
+    if (!mayBeOwn(bytes[start])) return;
+    const name = decodeFormText(bytes, start, nameEnd);
+    if (!isOwn(name, dropOtp)) return;
+    if (name === 'nonce') nonces.push({ start: Math.min(nameEnd + 1, end), end });
     // A field goes with the `&` before it. The first has none: then the next one's joins it to ours.
     cuts.push({ start: Math.max(0, start - 1), end });
     if (start === 0) firstStays = false;
   });
   if (!anyPair) throw invalid('the body is neither a form nor a JSON object');
   const type = agreed(contentType, FORM, FORM_TYPE);
-  return template('form', type, '', formFields, firstStays ? '&' : '', without(bytes, 0, cuts));
+  return template('form', type, '', formFields, firstStays ? '&' : '', without(bytes, 0, cuts), () =>
+    only(nonces, ({ start, end }) => decodeFormText(bytes, start, end)),
+  );
 }
 
 function formFields(nonce: bigint | string, otp: string | undefined): string {
@@ -193,8 +209,8 @@ function forEachField(bytes: Buffer, visit: (start: number, nameEnd: number, end
   visit(start, nameEnd < 0 ? bytes.length : nameEnd, bytes.length);
 }
 
-/** A field's name as form parsers read it. A malformed percent-escape stays as it is. */
-function decodeFormName(bytes: Buffer, start: number, end: number): string {
+/** A field's name or value as form parsers read it. A malformed percent-escape stays as it is. */
+function decodeFormText(bytes: Buffer, start: number, end: number): string {
   const raw = bytes.toString('latin1', start, end);
   if (!/[%+\x80-\xff]/.test(raw)) return raw;
   const name = raw
@@ -215,30 +231,37 @@ function parseJson(
 ): BodyTemplate {
   const cuts: Span[] = [];
   let firstStays = bytes[skipBlanks(bytes, open + 1)] !== CLOSE_OBJECT;
-  let ownNonce = -1;
+  const nonces: Span[] = [];
   const close = skipObject(bytes, open, 1, (start, key, keyEnd, value, end) => {
     if (!mayBeOwn(bytes[key + 1])) return;
     const text = bytes.toString('utf8', key + 1, keyEnd - 1);
     // Only a name, checked just before and only compared: no value ever goes through JSON.parse.
     const name = text.includes('\\') ? (JSON.parse(`"${text}"`) as string) : text;
     if (!isOwn(name, dropOtp)) return;
-    if (name === 'nonce' && ownNonce < 0) ownNonce = value;
+    if (name === 'nonce') nonces.push({ start: value, end });
     // A member goes with the blanks around it and the comma before it, like a form's field.
     const isFirst = start === open + 1;
     cuts.push({ start: isFirst ? start : start - 1, end });
     if (isFirst) firstStays = false;
   });
   const last = skipBlanks(bytes, close);
-  if (last < bytes.length) throw broken(last);
+  if (last < bytes.length) throw brokenJson(last);
   return template(
     'json',
     agreed(contentType, 'application/json', JSON_TYPE),
     bytes.toString('latin1', 0, open + 1),
     // Numbers and strings are both in production use (KRAKEN.md 1.2): we keep to the client's way.
-    isNumberStart(bytes[ownNonce]) ? numberFields : stringFields,
+    isNumberStart(bytes[nonces[0]?.start ?? -1]) ? numberFields : stringFields,
     firstStays ? ',' : '',
     without(bytes, open + 1, cuts),
+    () => only(nonces, ({ start, end }) => decodeJsonNonce(bytes.toString('utf8', start, end).trim())),
   );
+}
+
+/** A nonce's text, written as a number or as a string. */
+function decodeJsonNonce(token: string): string | undefined {
+  if (token.startsWith('"')) return JSON.parse(token) as string; // one string token, checked before
+  return isNumberStart(token.charCodeAt(0)) ? token : undefined;
 }
 
 function numberFields(nonce: bigint | string, otp: string | undefined): string {
@@ -258,154 +281,15 @@ function jsonOtp(otp: string | undefined): string {
   return `,"otp":${text}`;
 }
 
-// ---- JSON by the letter of RFC 8259: each function takes where a part starts and gives where it ends
-
-const MAX_DEPTH = 64;
-
-/** A member: its start after `{` or `,`, its key with the quotes, its value's start, its end at `,` or `}`. */
-type MemberVisitor = (start: number, key: number, keyEnd: number, value: number, end: number) => void;
-
-function broken(at: number): ProxyError {
-  return invalid(`the body is not valid JSON at byte ${at}`);
-}
-
-function skipObject(bytes: Buffer, open: number, depth: number, visit?: MemberVisitor): number {
-  let start = open + 1;
-  let at = skipBlanks(bytes, start);
-  if (bytes[at] === CLOSE_OBJECT) return at + 1;
-  for (;;) {
-    const key = skipBlanks(bytes, start);
-    const keyEnd = skipString(bytes, key);
-    at = skipBlanks(bytes, keyEnd);
-    if (bytes[at] !== COLON) throw broken(at);
-    const value = skipBlanks(bytes, at + 1);
-    at = skipBlanks(bytes, skipValue(bytes, value, depth + 1));
-    visit?.(start, key, keyEnd, value, at);
-    if (bytes[at] === CLOSE_OBJECT) return at + 1;
-    if (bytes[at] !== COMMA) throw broken(at);
-    start = at + 1;
-  }
-}
-
-function skipArray(bytes: Buffer, open: number, depth: number): number {
-  let at = skipBlanks(bytes, open + 1);
-  if (bytes[at] === CLOSE_ARRAY) return at + 1;
-  for (;;) {
-    at = skipBlanks(bytes, skipValue(bytes, at, depth + 1));
-    if (bytes[at] === CLOSE_ARRAY) return at + 1;
-    if (bytes[at] !== COMMA) throw broken(at);
-    at = skipBlanks(bytes, at + 1);
-  }
-}
-
-function skipValue(bytes: Buffer, at: number, depth: number): number {
-  switch (bytes[at] ?? END) {
-    case QUOTE:
-      return skipString(bytes, at);
-    case OPEN_OBJECT:
-    case OPEN_ARRAY:
-      if (depth > MAX_DEPTH) throw invalid(`the body is nested deeper than ${MAX_DEPTH} at byte ${at}`);
-      return bytes[at] === OPEN_OBJECT ? skipObject(bytes, at, depth) : skipArray(bytes, at, depth);
-    case 0x74: // t
-      return skipWord(bytes, at, 'true');
-    case 0x66: // f
-      return skipWord(bytes, at, 'false');
-    case LOWER_N:
-      return skipWord(bytes, at, 'null');
-    default:
-      return skipNumber(bytes, at);
-  }
-}
-
-function skipString(bytes: Buffer, open: number): number {
-  if (bytes[open] !== QUOTE) throw broken(open);
-  for (let at = open + 1; ; at++) {
-    const byte = bytes[at];
-    if (byte === QUOTE) return at + 1;
-    if (byte === undefined || byte < SPACE) throw broken(at);
-    if (byte === BACKSLASH) at = escapeEnd(bytes, at + 1) - 1;
-  }
-}
-
-/** After a backslash: one of eight characters, or `u` and four hex digits (a lone surrogate is valid). */
-function escapeEnd(bytes: Buffer, at: number): number {
-  const byte = bytes[at];
-  if (byte === undefined || !ESCAPABLE.has(byte)) throw broken(at);
-  if (byte !== 0x75) return at + 1;
-  for (let digit = at + 1; digit <= at + 4; digit++) {
-    if (!isHexDigit(bytes[digit])) throw broken(digit);
-  }
-  return at + 5;
-}
-
-function skipNumber(bytes: Buffer, start: number): number {
-  let at = bytes[start] === MINUS ? start + 1 : start;
-  at = bytes[at] === ZERO ? at + 1 : skipDigits(bytes, at);
-  if (bytes[at] === DOT) at = skipDigits(bytes, at + 1);
-  if (bytes[at] === 0x65 || bytes[at] === 0x45) {
-    at++;
-    if (bytes[at] === PLUS || bytes[at] === MINUS) at++;
-    at = skipDigits(bytes, at);
-  }
-  return at;
-}
-
-/** One digit at least. */
-function skipDigits(bytes: Buffer, start: number): number {
-  let at = start;
-  while (isDigit(bytes[at])) at++;
-  if (at === start) throw broken(at);
-  return at;
-}
-
-function skipWord(bytes: Buffer, start: number, word: string): number {
-  for (let index = 0; index < word.length; index++) {
-    if (bytes[start + index] !== word.charCodeAt(index)) throw broken(start + index);
-  }
-  return start + word.length;
-}
-
-function skipBlanks(bytes: Buffer, start: number): number {
-  let at = start;
-  for (;;) {
-    const byte = bytes[at];
-    if (byte !== SPACE && byte !== 0x0a && byte !== 0x0d && byte !== 0x09) return at;
-    at++;
-  }
-}
-
-function isDigit(byte: number | undefined): boolean {
-  return byte !== undefined && byte >= ZERO && byte <= 0x39;
-}
-
-function isNumberStart(byte: number | undefined): boolean {
-  return byte === MINUS || isDigit(byte);
-}
-
-function isHexDigit(byte: number | undefined): boolean {
-  if (byte === undefined) return false;
-  const lower = byte | 0x20;
-  return isDigit(byte) || (lower >= 0x61 && lower <= 0x66);
-}
-
-/** No byte: past the end. */
-const END = -1;
 const SPACE = 0x20;
 const QUOTE = 0x22;
 const PERCENT = 0x25;
 const AMPERSAND = 0x26;
 const PLUS = 0x2b;
-const COMMA = 0x2c;
-const MINUS = 0x2d;
-const DOT = 0x2e;
-const ZERO = 0x30;
-const COLON = 0x3a;
 const EQUALS = 0x3d;
 const OPEN_ARRAY = 0x5b;
 const BACKSLASH = 0x5c;
-const CLOSE_ARRAY = 0x5d;
 const LOWER_N = 0x6e;
 const LOWER_O = 0x6f;
 const OPEN_OBJECT = 0x7b;
 const CLOSE_OBJECT = 0x7d;
-const ESCAPABLE: ReadonlySet<number> = new Set(Buffer.from('"\\/bfnrtu'));

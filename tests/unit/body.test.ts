@@ -397,6 +397,35 @@ describe('a template', () => {
   });
 });
 
+describe('the client’s own nonce', () => {
+  it.each([
+    ['nonce=17&pair=XBTUSD', '17'],
+    ['pair=XBTUSD&nonce=1795356896833004847', '1795356896833004847'],
+    ['pair=XBTUSD&nonce=0017%2b&type=buy', '0017+'],
+    ['pair=XBTUSD&%6eonce=5', '5'],
+    ['nonce=&pair=XBTUSD', ''],
+    ['nonce&pair=XBTUSD', ''],
+    ['{"nonce":1795356896833004847,"pair":"XBTUSD"}', '1795356896833004847'],
+    ['{"pair":"XBTUSD", "nonce" : "1795356896833004847" }', '1795356896833004847'],
+    ['{"nonce":"1\\u0037"}', '17'],
+  ])('is told as it was written: %s', (body, nonce) => {
+    expect(parseBody(Buffer.from(body), undefined).clientNonce()).toBe(nonce);
+  });
+
+  it.each([
+    'pair=XBTUSD',
+    '',
+    'nonce=1&nonce=1',
+    'nonce=1&pair=XBTUSD&%6eonce=2',
+    '{"nonce":1,"nonce":1}',
+    '{"pair":"XBTUSD","orders":[{"nonce":1}]}',
+    '{"nonce":null}',
+    '{"nonce":[1]}',
+  ])('is not guessed where there is none, or more than one: %j', (body) => {
+    expect(parseBody(Buffer.from(body), undefined).clientNonce()).toBeUndefined();
+  });
+});
+
 describe('a query', () => {
   it.each([
     'nonce=1',
