@@ -31,8 +31,8 @@ const LAYERS: readonly (readonly [layer: string, pattern: RegExp])[] = [
   ['config', /^config(?:\.ts$|\/)/],
   ['http', /^http\//],
   ['calls', /^(?:proxy|public-api)\.ts$/],
-  ['parts', /^(?:clients\.ts|lane\/|kraken\/|nonce\/)/],
-  ['ground', /^(?:errors|secret|metrics|log)\.ts$/],
+  ['parts', /^(?:clients\.ts|lane\/|kraken\/|nonce\/|policy\/)/],
+  ['ground', /^(?:errors|secret|metrics|log|replay-guard)\.ts$/],
 ];
 const SANDBOX = 'sandbox/';
 /** The sandbox stands apart: these start it, and it knows nobody. */
@@ -48,6 +48,7 @@ const DOORS: Readonly<Record<string, RegExp>> = {
   'prom-client': /^metrics\.ts$/,
   pino: /^log\.ts$/,
   otpauth: /^kraken\/account\.ts$/,
+  'bignumber.js': /^policy\/decimal\.ts$/,
   zod: /^config(?:\.ts$|\/)/,
 };
 

@@ -1,0 +1,54 @@
+import fc from 'fast-check';
+import { ReplayGuard } from '../../src/replay-guard.js';
+
+it('with a window of 0 only a higher nonce is fresh', () => {
+  const guard = new ReplayGuard(0n);
+  expect(['5', '5', '4', '6', '1795356896833004847', '6'].map((nonce) => guard.accept(nonce))).toEqual([
+    true,
+    false,
+    false,
+    true,
+    true,
+    false,
+  ]);
+});
+
+it('with a window a lower nonce is fresh once, down to the window', () => {
+  const guard = new ReplayGuard(10n);
+  expect(
+    ['100', '95', '95', '90', '89', '111', '101', '100', '102'].map((nonce) => guard.accept(nonce)),
+  ).toEqual([true, true, false, true, false, true, true, false, true]);
+});
+
+it.each(['', '-1', '1.5', '0x5', ' 5', '9'.repeat(21), 'NaN'])(
+  'what is no nonce is never fresh: %j',
+  (text) => {
+    expect(new ReplayGuard(0n).accept(text)).toBe(false);
+  },
+);
+
+it('no nonce is ever taken twice, and none from below the window, however many come', () => {
+  fc.assert(
+    fc.property(
+      fc.bigInt(0n, 30_000n),
+      fc.array(fc.bigInt(0n, 50_000n), { minLength: 1, maxLength: 500 }),
+      (window, nonces) => {
+        const guard = new ReplayGuard(window);
+        const taken = new Set<bigint>();
+        let highest = -1n;
+        for (const nonce of nonces) {
+          const fresh = nonce > highest || (nonce >= highest - window && !taken.has(nonce));
+          expect(guard.accept(nonce.toString())).toBe(fresh);
+          taken.add(nonce);
+          if (nonce > highest) highest = nonce;
+        }
+      },
+    ),
+  );
+});
+
+it('keeps a bounded number and still takes none twice when a wide window fills up', () => {
+  const guard = new ReplayGuard(10n ** 18n);
+  for (let nonce = 0n; nonce < 25_000n; nonce++) expect(guard.accept(nonce.toString())).toBe(true);
+  for (let nonce = 0n; nonce < 25_000n; nonce += 97n) expect(guard.accept(nonce.toString())).toBe(false);
+});
