@@ -1,4 +1,4 @@
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { get } from 'node:http';
@@ -8,6 +8,7 @@ import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url));
+const MAIN = join(ROOT, 'dist/main.js');
 const STOP_MS = 15_000;
 
 /** What a client has in place of a Kraken secret: base64, because every client decodes it, and of no use. */
@@ -22,12 +23,15 @@ export const ACCOUNTS = JSON.parse(readFileSync(join(ROOT, 'proxy.config.json'),
 /**
  * Starts the built proxy, as a trader does, in front of its strict sandbox: free ports, no startup window,
  * the accounts of the config in the repo on the tier with the fastest call counter.
+ *
+ * `clients`: by name what goes into a client's entry beside the lines that `client new` prints. `listen`: more
+ * options of the listener. `files`: texts by name, put beside the config.
  */
-export async function startProxy() {
+export async function startProxy({ clients = {}, listen = {}, files = {} } = {}) {
   const folder = mkdtempSync(join(tmpdir(), 'kraken-clients-'));
   const accounts = Object.entries(ACCOUNTS).map(([name, account]) => [name, { ...account, tier: 'pro' }]);
   const config = {
-    listen: { port: 0 },
+    listen: { port: 0, ...listen },
     ops: { port: 0 },
     upstream: { url: 'sandbox' },
     nonce: { file: 'state.txt' },
@@ -37,9 +41,21 @@ export async function startProxy() {
     defaultAccount: 'master',
   };
   const file = join(folder, 'proxy.config.json');
-  writeFileSync(file, JSON.stringify(config));
-  const child = spawn(process.execPath, [join(ROOT, 'dist/main.js'), 'serve', '--config', file], {
+  const write = (name, text) => writeFileSync(join(folder, name), text, { mode: 0o600 });
+  for (const [name, text] of Object.entries(files)) write(name, text);
+  write('proxy.config.json', JSON.stringify(config));
+  const keys = {};
+  const env = { ...process.env };
+  for (const [name, more] of Object.entries(clients)) {
+    const { key, secret, entry } = newClient(name, file);
+    keys[name] = { key, secret };
+    env[entry.secret.env] = secret;
+    config.clients = { ...config.clients, [name]: { ...entry, ...more } };
+    write('proxy.config.json', JSON.stringify(config));
+  }
+  const child = spawn(process.execPath, [MAIN, 'serve', '--config', file], {
     stdio: ['ignore', 'pipe', 'inherit'],
+    env,
   });
   // Neither the proxy nor its folder outlives this process, unless that is killed by SIGKILL.
   const abandon = () => {
@@ -57,11 +73,23 @@ export async function startProxy() {
 
   try {
     const { url, upstream } = await listening(child);
-    return { url, sandbox: sandboxAt(upstream), stop: () => stop(child).finally(cleanUp) };
+    return { url, keys, sandbox: sandboxAt(upstream), stop: () => stop(child).finally(cleanUp) };
   } catch (error) {
     cleanUp();
     throw error;
   }
+}
+
+/** What `client new` prints: the key, the secret, and the lines for the config. */
+function newClient(name, config) {
+  const printed = execFileSync(process.execPath, [MAIN, 'client', 'new', name, '--config', config], {
+    encoding: 'utf8',
+    timeout: PATIENCE_MS,
+  });
+  const [, key] = /^key +(\S+)$/m.exec(printed);
+  const [, secret] = /^secret +(\S+)$/m.exec(printed);
+  const [lines] = /^ {2}"[^]*?^ {2}\}$/m.exec(printed);
+  return { key, secret, entry: JSON.parse(`{${lines}}`)[name] };
 }
 
 /** The log line that names the addresses, one of the first; the lines after it are read and dropped. */
