@@ -13,6 +13,7 @@ import {
   upstreamKind,
   upstreamOrigin,
 } from './config/addresses.js';
+import { readClients, type ClientConfig } from './config/clients.js';
 import { parseJsonText, type JsonOddKey } from './config/json-text.js';
 import {
   closestName,
@@ -23,10 +24,11 @@ import {
   valueText,
   type ConfigMistake,
 } from './config/mistakes.js';
+import { isObject, References } from './config/references.js';
 import { configJsonSchema, configSchema, type LogLevel } from './config/schema.js';
 
 export { ConfigError, configJsonSchema };
-export type { AccountConfig, ConfigMistake, LogLevel, Tier };
+export type { AccountConfig, ClientConfig, ConfigMistake, LogLevel, Tier };
 
 /** Every option in force. What each means, its unit and its limits stand in `config/schema.ts`. */
 export interface Config {
@@ -39,6 +41,10 @@ export interface Config {
     /** Names as a Host header has them: lower case, no port, IPv6 in brackets. */
     readonly hosts: readonly string[];
     readonly bodyTimeoutMs: number;
+    /** Absolute paths; undefined serves plain HTTP. */
+    readonly tls:
+      | { readonly certFile: string; readonly keyFile: string; readonly clientCaFile: string | undefined }
+      | undefined;
   };
   readonly ops: { readonly host: string; readonly port: number; readonly hosts: readonly string[] };
   /** `url` is `sandbox` or an origin such as `https://api.kraken.com`, without a slash at the end. */
@@ -54,6 +60,8 @@ export interface Config {
   readonly queue: { readonly maxWaiting: number; readonly maxWaitMs: number };
   readonly accounts: readonly AccountConfig[];
   readonly defaultAccount: string | undefined;
+  /** Undefined: any program on this machine may use any account. */
+  readonly clients: readonly ClientConfig[] | undefined;
   readonly log: { readonly level: LogLevel };
   /** What is allowed but probably not meant, one sentence each, free of secrets; for the start log. */
   readonly warnings: readonly string[];
@@ -98,7 +106,7 @@ export function parseConfig(text: string, options: ParseOptions): Config {
   const raw = json.value;
   const shape = configSchema.safeParse(raw);
   const fromFolder = (path: string): string => resolve(dirname(file), path);
-  const accounts = readAccounts(at(raw, ['accounts']), {
+  const references = new References({
     env: options.env,
     resolve: fromFolder,
     readFile: options.readFile ?? ((path) => readFileSync(path, 'utf8')),
@@ -106,27 +114,47 @@ export function parseConfig(text: string, options: ParseOptions): Config {
     // The default upstream is the sandbox.
     upstream: upstreamKind(at(raw, ['upstream', 'url']) ?? 'sandbox'),
   });
+  const accounts = readAccounts(at(raw, ['accounts']), references);
+  const clients = readClients(objectAt(raw, ['clients']), shape.data?.clients, references, {
+    accounts,
+    accountNames: Object.keys(objectAt(raw, ['accounts'])),
+    listenHost: shape.data?.listen.host ?? '127.0.0.1',
+    hasClientCa: at(raw, ['listen', 'tls', 'clientCaFile']) !== undefined,
+  });
   const mistakes = [
     ...json.oddKeys.map(oddKeyMistake),
     ...(shape.error?.issues ?? []).flatMap((issue) => shapeMistakes(issue, raw)),
     ...relationMistakes(raw),
-    ...accounts.mistakes,
+    ...references.mistakes,
   ];
   if (!shape.success || mistakes.length > 0) throw new ConfigError(file, unique(mistakes));
   const { listen, ops, upstream, nonce, startup, lanes, queue, defaultAccount, log } = shape.data;
+  const { port, maxBodyBytes, bodyTimeoutMs, tls } = listen;
   return {
     file,
-    listen: { ...listen, host: bindHost(listen.host) ?? listen.host, hosts: hostNames(listen) },
+    listen: {
+      host: bindHost(listen.host) ?? listen.host,
+      port,
+      maxBodyBytes,
+      hosts: hostNames(listen),
+      bodyTimeoutMs,
+      tls: tls && {
+        certFile: fromFolder(tls.certFile),
+        keyFile: fromFolder(tls.keyFile),
+        clientCaFile: tls.clientCaFile && fromFolder(tls.clientCaFile),
+      },
+    },
     ops: { ...ops, host: bindHost(ops.host) ?? ops.host, hosts: hostNames(ops) },
     upstream: { ...upstream, url: upstreamOrigin(upstream.url) ?? upstream.url },
     nonce: { ...nonce, file: fromFolder(nonce.file) },
     startup,
     lanes,
     queue,
-    accounts: accounts.accounts,
+    accounts,
     defaultAccount,
+    clients: shape.data.clients === undefined ? undefined : clients,
     log,
-    warnings: [...opsWarnings(ops), ...accounts.warnings],
+    warnings: [...listenWarnings(listen), ...opsWarnings(ops), ...references.warnings],
   };
 }
 
@@ -166,11 +194,6 @@ function shapeMistakes(issue: z.core.$ZodIssue, raw: unknown): ConfigMistake[] {
 
 function unknownKey(path: readonly PropertyKey[], raw: unknown): ConfigMistake {
   const found = kindOf(at(raw, path));
-  if (pathText(path) === 'clients') {
-    const expected =
-      'nothing: client keys are not available in this version; without them only callers on loopback are served';
-    return { path: 'clients', found, expected };
-  }
   const known = keysAt(path.slice(0, -1));
   const meant = closestName(String(path.at(-1)), known);
   const expected =
@@ -190,6 +213,8 @@ function foundAt(raw: unknown, path: readonly PropertyKey[]): string {
   const value = at(raw, path);
   if (path[0] === 'accounts')
     return path.length === 3 && path[2] === 'tier' ? valueText(value) : kindOf(value);
+  if (path[0] === 'clients' && (path.length < 3 || path[2] === 'key' || path[2] === 'secret'))
+    return kindOf(value);
   if (path[0] === 'upstream' && typeof value === 'string') {
     if (value.includes('@')) return 'a URL with a user name or password';
     if (/[?#]/.test(value)) return 'a URL with a query or fragment';
@@ -199,7 +224,7 @@ function foundAt(raw: unknown, path: readonly PropertyKey[]): string {
 
 /** Mistakes that lie between two options. Works on the raw config, which may be wrong elsewhere. */
 function relationMistakes(raw: unknown): ConfigMistake[] {
-  const mistakes: ConfigMistake[] = [];
+  const mistakes: ConfigMistake[] = reachMistakes(raw);
   const ports = [at(raw, ['listen', 'port']) ?? 8787, at(raw, ['ops', 'port']) ?? 8788];
   const hosts = [at(raw, ['listen', 'host']) ?? '127.0.0.1', at(raw, ['ops', 'host']) ?? '127.0.0.1'];
   const [one, other] = hosts;
@@ -228,6 +253,24 @@ function relationMistakes(raw: unknown): ConfigMistake[] {
   return mistakes;
 }
 
+/** Whoever can reach the proxy from another machine has to prove who it is, and not in the open by accident. */
+function reachMistakes(raw: unknown): ConfigMistake[] {
+  const host = at(raw, ['listen', 'host']) ?? '127.0.0.1';
+  if (typeof host !== 'string' || bindHost(host) === undefined || isLoopback(host)) return [];
+  const mistake = (expected: string): ConfigMistake[] => [
+    { path: 'listen.host', found: valueText(host), expected },
+  ];
+  if (at(raw, ['clients']) === undefined) {
+    return mistake(
+      'a loopback address (127.0.0.0/8, ::1 or localhost), or "clients": without clients the proxy serves loopback only',
+    );
+  }
+  if (at(raw, ['listen', 'tls']) !== undefined || at(raw, ['listen', 'insecure']) === true) return [];
+  return mistake(
+    'a loopback address, or listen.tls; listen.insecure: true serves plain HTTP, which others on the network can read and repeat',
+  );
+}
+
 function oddKeyMistake({ path, why }: JsonOddKey): ConfigMistake {
   const found = why === 'repeated' ? 'the same key again' : 'a name that JavaScript reserves';
   return { path: pathText(path), found, expected: why === 'repeated' ? 'every key once' : 'another name' };
@@ -241,6 +284,23 @@ function hostNames(listener: {
   const own = isWildcard(listener.host) ? [] : [listener.host];
   const names = listener.hosts ?? [...LOOPBACK_NAMES, ...own];
   return [...new Set(names.map((name) => hostHeaderName(name) ?? name))];
+}
+
+function listenWarnings({ host, hosts, tls, insecure }: ListenReach): string[] {
+  const warnings: string[] = [];
+  if (isLoopback(host)) return warnings;
+  if (tls === undefined && insecure)
+    warnings.push('listen.insecure: calls come over plain HTTP: who listens on the network can repeat them');
+  if (hosts === undefined && isWildcard(host))
+    warnings.push('listen.hosts: name what bots on other machines call this host, or they are refused');
+  return warnings;
+}
+
+interface ListenReach {
+  readonly host: string;
+  readonly hosts?: readonly string[] | undefined;
+  readonly tls?: object | undefined;
+  readonly insecure: boolean;
 }
 
 function opsWarnings(ops: {
@@ -261,6 +321,11 @@ function at(value: unknown, path: readonly PropertyKey[]): unknown {
     found = (found as Record<PropertyKey, unknown>)[segment];
   }
   return found;
+}
+
+function objectAt(value: unknown, path: readonly PropertyKey[]): Record<string, unknown> {
+  const found = at(value, path);
+  return isObject(found) ? found : {};
 }
 
 /** Windows has no such bits and always shows them set. */

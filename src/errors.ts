@@ -26,19 +26,23 @@ export const ERROR_CODES = Object.keys(ENVELOPES) as readonly ErrorCode[];
 export interface ProxyErrorOptions {
   /** Seconds after which another try may help; sent as `Retry-After`. */
   readonly retryAfterSeconds?: number;
+  /** What the client may be told beyond the code, for people; sent as `X-Proxy-Error-Detail`. */
+  readonly detail?: string;
   readonly cause?: unknown;
 }
 
-/** An error of the proxy's own. `message` is the reason for the log; only the envelope text goes out. */
+/** An error of the proxy's own. `message` is the reason for the log; envelope, code and `detail` go out. */
 export class ProxyError extends Error {
   readonly code: ErrorCode;
   readonly retryAfterSeconds: number | undefined;
+  readonly detail: string | undefined;
 
   constructor(code: ErrorCode, message: string, options: ProxyErrorOptions = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
     this.name = 'ProxyError';
     this.code = code;
     this.retryAfterSeconds = options.retryAfterSeconds;
+    this.detail = options.detail;
   }
 }
 
@@ -53,7 +57,9 @@ const BODIES = Object.fromEntries(
   Object.entries(ENVELOPES).map(([code, text]) => [code, Buffer.from(JSON.stringify({ error: [text] }))]),
 ) as Record<ErrorCode, Buffer>;
 
-/** The one renderer. The reason stays in the log; the wire carries the envelope and the code. */
+const MAX_DETAIL = 256;
+
+/** The one renderer. The reason stays in the log; the wire carries the envelope, the code and the detail. */
 export function renderError(error: ProxyError): RenderedError {
   const headers: Record<string, string> = {
     'content-type': 'application/json',
@@ -61,6 +67,10 @@ export function renderError(error: ProxyError): RenderedError {
   };
   if (error.retryAfterSeconds !== undefined) {
     headers['retry-after'] = String(Math.max(1, Math.ceil(error.retryAfterSeconds)));
+  }
+  if (error.detail !== undefined) {
+    // A header is one line of ASCII, whatever the texts in it came from.
+    headers['x-proxy-error-detail'] = error.detail.replace(/[^\x20-\x7e]/g, '?').slice(0, MAX_DETAIL);
   }
   return { status: 200, headers, body: BODIES[error.code] };
 }

@@ -30,8 +30,17 @@ export interface CallRecord {
   /** The proxy's own error. */
   ownError: ErrorCode | undefined;
   reason: string | undefined;
+  /** The rule of the client's policy that refused the call. */
+  rule: string | undefined;
+  /** What rules in report mode would have refused. */
+  reported: readonly ReportedRule[];
   /** The client hung up before its answer. */
   hungUp: boolean;
+}
+
+export interface ReportedRule {
+  readonly rule: string;
+  readonly reason: string;
 }
 
 /** A call of which nothing is known yet but that it arrived. */
@@ -50,6 +59,8 @@ export function newCallRecord(requestId: string, endpoint: string): CallRecord {
     krakenError: undefined,
     ownError: undefined,
     reason: undefined,
+    rule: undefined,
+    reported: [],
     hungUp: false,
   };
 }
@@ -133,10 +144,13 @@ export function logCall(log: Log, call: CallRecord): void {
     status: call.status,
     krakenError: call.krakenError,
     error: call.ownError,
+    rule: call.rule,
     reason: call.reason,
+    reported: call.reported.length === 0 ? undefined : call.reported,
     hungUp: call.hungUp || undefined,
   };
-  if (call.ownError === undefined && call.outcome !== 'unknown') log.info(line, 'call');
+  if (call.ownError === undefined && call.outcome !== 'unknown' && call.reported.length === 0)
+    log.info(line, 'call');
   else log.warn(line, 'call');
 }
 

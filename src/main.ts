@@ -1,7 +1,9 @@
 #!/usr/bin/env node
 import { createInterface } from 'node:readline/promises';
+import { setTimeout as delay } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { setFlagsFromString } from 'node:v8';
+import { newClient } from './cli/client.js';
 import { importNonce, jumpNonce, showNonce } from './cli/nonce.js';
 import { UsageError, type Terminal } from './cli/terminal.js';
 import { configJsonSchema, loadConfig, type Config } from './config.js';
@@ -19,6 +21,7 @@ const HELP = `kraken-signing-proxy: the one place where a trading shop's Kraken 
   kraken-signing-proxy nonce import FILE  take over a kraken_global_nonce.txt; never goes down
   kraken-signing-proxy nonce jump --by 1h [--account NAME] [--yes]
                                           lift the floor of all keys, or of one account's
+  kraken-signing-proxy client new NAME    make a key and a secret for a bot, print the config lines
   kraken-signing-proxy sandbox [--port N] [--delay-ms N]
                                           the stand-in for Kraken alone
   kraken-signing-proxy schema             the JSON schema of the config
@@ -38,8 +41,10 @@ const EXIT = { stopped: 0, bug: 1, tryAgain: 75, badConfig: 78 } as const;
 
 /** The last lines of the log have so long to leave. */
 const FLUSH_LIMIT_MS = 500;
-/** Beyond the call in flight, everything else has so long to close. */
-const CLOSE_LIMIT_MS = 5_000;
+/** Beyond the call in flight, everything else has so long to close: a last write alone may take 5 s. */
+const CLOSE_LIMIT_MS = 8_000;
+/** Whatever of the file system is under way at the very end has so long. */
+const LAST_WRITES_MS = 1_000;
 
 const terminal: Terminal = {
   print: (line) => void process.stdout.write(`${line}\n`),
@@ -52,6 +57,10 @@ const terminal: Terminal = {
   },
   now: Date.now,
 };
+
+/** Commands of two words, and those that take something after them. */
+const GROUPS = new Set(['nonce', 'client']);
+const TAKES_OPERAND = new Set(['nonce import', 'client new']);
 
 async function main(): Promise<void> {
   // `| head` closes the pipe: what a command does must not end in the middle for its output.
@@ -67,10 +76,16 @@ async function main(): Promise<void> {
   }
   const config = (): Config => loadConfig(values.config, process.env);
   const [command = 'serve', ...rest] = positionals;
-  const call = [command, ...rest.slice(0, command === 'nonce' ? 1 : 0)].join(' ');
-  const operands = rest.slice(command === 'nonce' ? 1 : 0);
-  if (operands.length !== (call === 'nonce import' ? 1 : 0))
-    throw new UsageError(`what is "${operands.join(' ')}"? See --help`);
+  const words = GROUPS.has(command) ? 1 : 0;
+  const call = [command, ...rest.slice(0, words)].join(' ');
+  const operands = rest.slice(words);
+  if (operands.length !== (TAKES_OPERAND.has(call) ? 1 : 0)) {
+    throw new UsageError(
+      operands.length === 0
+        ? `${call} needs one more word; see --help`
+        : `what is "${operands.join(' ')}"? See --help`,
+    );
+  }
   switch (call) {
     case 'serve':
       return serve(config());
@@ -86,6 +101,10 @@ async function main(): Promise<void> {
       return importNonce(config(), operands[0] ?? '', terminal);
     case 'nonce jump':
       return jumpNonce(config(), { by: values.by, account: values.account, yes: values.yes }, terminal);
+    case 'client new': {
+      newClient({ name: operands[0] ?? '', known: namesIn(config) }, terminal);
+      return;
+    }
     case 'sandbox':
       return sandbox(
         wholeNumber(values.port, '--port', 65_535),
@@ -97,6 +116,16 @@ async function main(): Promise<void> {
     }
     default:
       throw new UsageError(`there is no command "${call}"; see --help`);
+  }
+}
+
+/** The names a config holds; undefined when it cannot be read, as before its first secret is in place. */
+function namesIn(config: () => Config): { accounts: string[]; clients: string[] } | undefined {
+  try {
+    const { accounts, clients = [] } = config();
+    return { accounts: accounts.map(({ name }) => name), clients: clients.map(({ name }) => name) };
+  } catch {
+    return undefined;
   }
 }
 
@@ -123,7 +152,7 @@ async function serve(config: Config): Promise<void> {
   };
   const leave = async (code: number): Promise<void> => {
     await destination.flush(FLUSH_LIMIT_MS);
-    process.exit(code);
+    await leaveNow(code);
   };
   const fatal = (error: unknown): void => {
     const code = exitCodeOf(error);
@@ -153,8 +182,9 @@ async function serve(config: Config): Promise<void> {
 function check(config: Config): void {
   for (const warning of config.warnings) terminal.print(`warning: ${warning}`);
   const names = config.accounts.map(({ name }) => name).join(', ');
+  const clients = config.clients?.map(({ name }) => name).join(', ') ?? 'none (any program on this machine)';
   terminal.print(
-    `${config.file} is good: accounts ${names}; upstream ${config.upstream.url}; nothing was started`,
+    `${config.file} is good: accounts ${names}; clients ${clients}; upstream ${config.upstream.url}; nothing was started`,
   );
 }
 
@@ -213,12 +243,32 @@ function wholeNumber(text: string, option: string, most: number): number {
 }
 
 const TRY_AGAIN = new Set(['StateOwnedElsewhereError', 'StateLostError']);
-const BAD_CONFIG = new Set(['ConfigError', 'CorruptStateError', 'UsageError']);
+const BAD_CONFIG = new Set([
+  'ConfigError',
+  'CertificateError',
+  'CorruptStateError',
+  'SpendingError',
+  'UsageError',
+]);
+
+/**
+ * `exit` waits for the threads of the file system: with one stuck in a disk that hangs it never returns, and no
+ * supervisor would start us again. Then only the kernel's way is left, and the exit code is lost (137).
+ */
+async function leaveNow(code: number): Promise<void> {
+  const isBusy = (): boolean =>
+    process.getActiveResourcesInfo().some((resource) => resource.startsWith('FSReq'));
+  const limit = performance.now() + LAST_WRITES_MS;
+  while (isBusy() && performance.now() < limit) await delay(20);
+  if (isBusy()) process.kill(process.pid, 'SIGKILL');
+  process.exit(code);
+}
 
 /** Tells failures apart by what they are: a supervisor starts again on 75 and leaves 78 to a person. */
 function exitCodeOf(error: unknown): number {
   const { name, code } = error as NodeJS.ErrnoException;
   if (BAD_CONFIG.has(name)) return EXIT.badConfig;
+  if (code === 'not-owner') return EXIT.tryAgain; // the state could not be written in time
   // The system's own errors (a full disk, a taken port) may be gone on the next try.
   if (TRY_AGAIN.has(name) || (typeof code === 'string' && /^E[A-Z]+$/.test(code))) return EXIT.tryAgain;
   return EXIT.bug;

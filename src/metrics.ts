@@ -95,6 +95,12 @@ export function createMetrics({ version, tuning, now = () => performance.now() }
     registers,
   });
   for (const code of ERROR_CODES) ownErrors.inc({ code }, 0);
+  const decisions = new Counter({
+    name: `${PREFIX}decisions_total`,
+    help: "What a client's rules refused, or would have refused in report mode.",
+    labelNames: ['client', 'rule', 'decision'],
+    registers,
+  });
   const stateWrites = new Counter({
     name: `${PREFIX}state_writes_total`,
     help: 'Writes of the nonce state.',
@@ -131,6 +137,8 @@ export function createMetrics({ version, tuning, now = () => performance.now() }
       if (record.waitMs !== undefined) laneWaitSeconds.observe(record.waitMs / 1_000);
       if (record.upstreamMs !== undefined) upstreamSeconds.observe({ endpoint }, record.upstreamMs / 1_000);
       if (record.ownError !== undefined) ownErrors.inc({ code: record.ownError });
+      if (record.rule !== undefined) decisions.inc({ client, rule: record.rule, decision: 'denied' });
+      for (const { rule } of record.reported) decisions.inc({ client, rule, decision: 'reported' });
       if (errorClass !== undefined) upstreamErrors.inc({ account, class: errorClass });
     },
     refusedRequest: (code) => ownErrors.inc({ code }),

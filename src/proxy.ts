@@ -1,27 +1,21 @@
-import type { Clients, Credentials } from './clients.js';
+import type { Clients, SignedCall } from './clients.js';
 import { ProxyError } from './errors.js';
 import type { Account } from './kraken/account.js';
-import { parseBody } from './kraken/body.js';
+import { parseBody, type BodyTemplate } from './kraken/body.js';
 import { endpointOf, type Endpoint } from './kraken/endpoints.js';
+import { readFields, type Fields } from './kraken/fields.js';
 import { verdictOf } from './kraken/outcome.js';
-import {
-  UpstreamError,
-  type Upstream,
-  type UpstreamReply,
-  type UpstreamRequest,
-} from './kraken/transport.js';
+import { UpstreamError, type Upstream, type UpstreamReply } from './kraken/transport.js';
 import type { Lane } from './lane/lane.js';
 import { newCallRecord, type CallRecord } from './log.js';
+import type { Decision, Finding, Policy } from './policy/policy.js';
 
 /** A client's private call as it arrived, whole. */
-export interface PrivateCall extends Credentials {
+export interface PrivateCall extends SignedCall {
   readonly requestId: string;
   /** The name after `/0/private/`. */
   readonly endpoint: string;
-  /** `/0/private/<Name>` with its query: what is signed and requested. */
-  readonly path: string;
   readonly contentType: string | undefined;
-  readonly body: Buffer;
   /** The client's own headers that go on to Kraken. */
   readonly headers: Record<string, string>;
   /** The client asked not to be held back by the startup window. */
@@ -44,6 +38,7 @@ export interface Route {
 
 export interface ProxyParts {
   readonly clients: Clients;
+  readonly policy: Pick<Policy, 'decide'>;
   readonly routeOf: (account: Account) => Route;
   readonly nonces: NonceSource;
   /** Told of every call once it has ended. */
@@ -95,35 +90,30 @@ export class Proxy {
     record: CallRecord,
     onJoined: (leave: () => void) => void,
   ): Promise<UpstreamReply> {
-    const { clients, routeOf, nonces } = this.#parts;
+    const { clients, policy, routeOf } = this.#parts;
     const started = performance.now();
+    let decision: Decision | undefined;
     try {
-      const { client, account } = clients.identify(call);
-      record.client = client;
+      const caller = clients.identify(call);
+      const { account } = caller;
+      record.client = caller.client;
       record.account = account.name;
       const body = parseBody(call.body, call.contentType, { dropOtp: account.otp !== undefined });
-      const { lane, upstream } = routeOf(account);
+      caller.verify(call, body.clientNonce);
 
+      const fields = (): Fields => fieldsOf(call, body);
+      const asked = policy.decide({ ...caller, account: account.name, endpoint, fields });
+      decision = asked instanceof Promise ? await asked : asked;
+      enforce(decision, record); // before anything is queued or a nonce is spent
+
+      const { lane, upstream } = routeOf(account);
       const joined = performance.now();
       const inTurn = async (): Promise<UpstreamReply> => {
         record.waitMs = performance.now() - joined;
         if (record.hungUp) throw new HungUp();
-        const drawn = nonces.draw(account.fingerprint); // durable before it is used
-        record.nonce = (typeof drawn === 'bigint' ? drawn : await drawn).toString();
-        const bytes = body.complete(record.nonce, account.otp?.());
-        const signature = account.signer.sign(call.path, record.nonce, bytes); // exactly the bytes that leave
-        const headers = {
-          ...call.headers,
-          'content-type': body.contentType,
-          'api-key': account.key,
-          'api-sign': signature,
-        };
-        const mayLeave = (): void => {
-          nonces.assertOwned(); // a process frozen since the draw may have lost the state
-          if (record.hungUp) throw new HungUp(); // while the call waited for the disk or a connection
-        };
-        const request = { method: 'POST', path: call.path, headers, body: bytes, mayLeave } as const;
-        return await this.#send(upstream, request, endpoint, record);
+        const own = { upstream, account, hungUp: () => record.hungUp };
+        if (decision?.inTurn !== undefined) await this.#decideInTurn(decision.inTurn, own, record);
+        return await this.#send({ ...own, path: call.path, headers: call.headers, body, endpoint }, record);
       };
 
       const exempt = endpoint.group === 'cancel' || call.skipStartup;
@@ -138,21 +128,33 @@ export class Proxy {
       throw error;
     } finally {
       record.totalMs = performance.now() - started;
+      decision?.settle(record.outcome === 'executed' || record.outcome === 'unknown' ? 'maybe' : 'nothing');
       // Once the answer is on its way: the client does not wait for our bookkeeping.
       setImmediate(this.#parts.record, record);
     }
   }
 
   /** Sends once and settles the outcome; the lane's slot is ours until the whole reply is in or the attempt failed. */
-  async #send(
-    upstream: Upstream,
-    request: UpstreamRequest,
-    endpoint: Endpoint,
-    record: CallRecord,
-  ): Promise<UpstreamReply> {
+  async #send(sending: Sending, record: CallRecord): Promise<UpstreamReply> {
+    const { nonces } = this.#parts;
+    const { account, upstream, path, body, endpoint } = sending;
+    const drawn = nonces.draw(account.fingerprint); // durable before it is used
+    record.nonce = (typeof drawn === 'bigint' ? drawn : await drawn).toString();
+    const bytes = body.complete(record.nonce, account.otp?.());
+    const signature = account.signer.sign(path, record.nonce, bytes); // exactly the bytes that leave
+    const headers = {
+      ...sending.headers,
+      'content-type': body.contentType,
+      'api-key': account.key,
+      'api-sign': signature,
+    };
+    const mayLeave = (): void => {
+      nonces.assertOwned(); // a process frozen since the draw may have lost the state
+      if (sending.hungUp()) throw new HungUp(); // while the call waited for the disk or a connection
+    };
     const sent = performance.now();
     try {
-      const reply = await upstream.send(request);
+      const reply = await upstream.send({ method: 'POST', path, headers, body: bytes, mayLeave });
       const verdict = verdictOf(reply);
       record.outcome = verdict.outcome;
       record.status = reply.status;
@@ -168,4 +170,81 @@ export class Proxy {
       record.upstreamMs = performance.now() - sent;
     }
   }
+
+  /** What rules want to know from Kraken about the account, asked in the turn of the call they are for. */
+  async #decideInTurn(
+    decide: NonNullable<Decision['inTurn']>,
+    own: Pick<Sending, 'upstream' | 'account' | 'hungUp'>,
+    record: CallRecord,
+  ): Promise<void> {
+    let failure: unknown;
+    const verdict = await decide(async (name, form) => {
+      try {
+        return await this.#ask(name, form, own, record.requestId);
+      } catch (error) {
+        failure = error;
+        throw error;
+      }
+    });
+    // Not the client's fault: it is told what really stands in the way.
+    if (verdict.denied !== undefined && (failure instanceof ProxyError || failure instanceof HungUp))
+      throw failure;
+    enforce(verdict, record);
+  }
+
+  /** The proxy's own read. Rejects when the answer is no good. */
+  async #ask(
+    name: string,
+    form: string,
+    own: Pick<Sending, 'upstream' | 'account' | 'hungUp'>,
+    requestId: string,
+  ): Promise<Buffer> {
+    const started = performance.now();
+    const endpoint = endpointOf(name);
+    const record = newCallRecord(requestId, endpoint.label);
+    record.client = 'proxy';
+    record.account = own.account.name;
+    const body = parseBody(Buffer.from(form), undefined);
+    try {
+      const path = `/0/private/${name}`;
+      const reply = await this.#send({ ...own, path, headers: {}, body, endpoint }, record);
+      if (record.outcome === 'executed') return reply.body;
+      throw new Error(`${name} was answered ${record.krakenError ?? `with HTTP ${reply.status}`}`);
+    } finally {
+      record.totalMs = performance.now() - started;
+      setImmediate(this.#parts.record, record);
+    }
+  }
+}
+
+/**
+ * The fields of a call, for rules that look into it. A query is signed and sent as it is, and Kraken might read fields
+ * from there too.
+ */
+function fieldsOf({ path, body }: PrivateCall, { format }: BodyTemplate): Fields {
+  if (path.includes('?'))
+    throw new ProxyError('invalid-body', 'limits on orders allow no query beside the body');
+  return readFields(body, format);
+}
+
+/** One signed call on its way. */
+interface Sending {
+  readonly upstream: Upstream;
+  readonly account: Account;
+  readonly path: string;
+  readonly headers: Record<string, string>;
+  readonly body: BodyTemplate;
+  readonly endpoint: Endpoint;
+  readonly hungUp: () => boolean;
+}
+
+/** Notes what rules found; throws ProxyError `permission-denied` when one of them refuses. */
+function enforce(
+  { denied, reported }: { readonly denied: Finding | undefined; readonly reported: readonly Finding[] },
+  record: CallRecord,
+): void {
+  if (reported.length > 0) record.reported = [...record.reported, ...reported];
+  if (denied === undefined) return;
+  record.rule = denied.rule;
+  throw new ProxyError('permission-denied', denied.reason, { detail: `${denied.rule}: ${denied.reason}` });
 }

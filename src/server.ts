@@ -1,15 +1,18 @@
 import { randomBytes } from 'node:crypto';
 import type { RequestListener } from 'node:http';
 import { getRequestListener } from '@hono/node-server';
-import { Clients } from './clients.js';
-import { describeTuning, type Config } from './config.js';
+import { Clients, type Client } from './clients.js';
+import { describeTuning, type ClientConfig, type Config } from './config.js';
 import { isLoopback } from './config/addresses.js';
 import type { ProxyError } from './errors.js';
 import { createApp } from './http/app.js';
 import { Listener } from './http/listener.js';
 import { createOps, type NotReady } from './http/ops.js';
-import { createAccount } from './kraken/account.js';
+import { SlowDown } from './http/slow-down.js';
+import { createAccount, type Account } from './kraken/account.js';
+import { KrakenMarket } from './kraken/market.js';
 import { errorClass } from './kraken/outcome.js';
+import { createSigner } from './kraken/signature.js';
 import { Upstream } from './kraken/transport.js';
 import { Routes } from './lane/routes.js';
 import { StartupWindow } from './lane/startup.js';
@@ -18,7 +21,10 @@ import { createMetrics } from './metrics.js';
 import { FileStore } from './nonce/file-store.js';
 import { OwnedNonces } from './nonce/owned-nonces.js';
 import { NonceSequence } from './nonce/sequence.js';
-import { Proxy } from './proxy.js';
+import { Policy } from './policy/policy.js';
+import { Spending, type Ledger } from './policy/spending.js';
+import { UNNAMED_RULES } from './policy/unnamed-rules.js';
+import { Proxy, type Route } from './proxy.js';
 import { PublicApi } from './public-api.js';
 import { openSandbox, type Sandbox } from './sandbox/sandbox.js';
 import { warmUp } from './warm-up.js';
@@ -29,6 +35,8 @@ export interface ServerOptions {
   readonly version: string;
   /** The proxy cannot go on: the nonce state was lost, or a standby could not take over. Nothing is signed any more. */
   readonly onFatal: (error: unknown) => void;
+  /** Default: one by the process's own clock. */
+  readonly slowDown?: SlowDown;
 }
 
 /** A running proxy. */
@@ -50,7 +58,8 @@ const CLOSE_GRACE_MS = 1_000;
  * Opens every part in order. Resolves when calls are served; with `nonce.standby`, when it has begun to wait
  * for the state. Rejects with the error of the part that could not be opened; then nothing is left open.
  */
-export async function openServer({ config, log, version, onFatal }: ServerOptions): Promise<Server> {
+export async function openServer(options: ServerOptions): Promise<Server> {
+  const { config, log, version, onFatal, slowDown = new SlowDown() } = options;
   const tuning = describeTuning(config);
   const metrics = createMetrics({ version, tuning });
   const sandbox = config.upstream.url === 'sandbox' ? await openBuiltInSandbox(config) : undefined;
@@ -58,7 +67,12 @@ export async function openServer({ config, log, version, onFatal }: ServerOption
 
   // The parts of a call's path, in the order in which it meets them.
   const accounts = config.accounts.map(createAccount);
-  const clients = new Clients(accounts, config.defaultAccount);
+  const clients = new Clients({
+    accounts,
+    defaultAccount: config.defaultAccount,
+    clients: config.clients?.map(createClient),
+    otherwise: UNNAMED_RULES,
+  });
   const startup = new StartupWindow(config.startup);
   const laneOptions = { ...config.queue, startup };
   const routes = new Routes(
@@ -68,11 +82,20 @@ export async function openServer({ config, log, version, onFatal }: ServerOption
   );
   const nonces = new OwnedNonces(metrics.nonceIssued);
   const publicUpstream = new Upstream({ ...config.upstream, url, connections: PUBLIC_CONNECTIONS });
+  const userAgent = `kraken-signing-proxy/${version}`;
+  const market = new KrakenMarket({ send: (path) => getPublic(publicUpstream, path, userAgent) });
+  let spending = Spending.none();
+  const ledger: Ledger = {
+    spent: (...asked) => spending.spent(...asked),
+    reserve: (...wanted) => spending.reserve(...wanted),
+  };
+  const policy = new Policy({ market, spending: ledger });
   const record = (call: CallRecord): void => {
     metrics.call(call, upstreamErrorOf(call));
     logCall(log, call);
   };
-  const proxy = new Proxy({ clients, routeOf: (account) => routes.of(account.fingerprint), nonces, record });
+  const routeOf = (account: Account): Route => routes.of(account.fingerprint);
+  const proxy = new Proxy({ clients, policy, routeOf, nonces, record });
   const publicApi = new PublicApi({ upstream: publicUpstream, record });
 
   // What happens around it.
@@ -89,8 +112,9 @@ export async function openServer({ config, log, version, onFatal }: ServerOption
   const appParts = {
     ...config.listen,
     publicApi,
-    userAgent: `kraken-signing-proxy/${version}`,
+    userAgent,
     nextRequestId: createRequestIds(),
+    slowDown,
     refused,
     log,
   };
@@ -118,15 +142,22 @@ export async function openServer({ config, log, version, onFatal }: ServerOption
     await warmUp((standIn) => createApp({ ...appParts, hosts: ['localhost'], proxy: standIn })).catch(
       (error: unknown) => log.warn({ err: error }, 'not warmed up: the first calls take longer'),
     );
+    const onReload = (error: Error | undefined): void => {
+      if (error === undefined) log.info('certificates reloaded');
+      else log.error({ err: error }, 'the new certificates are no good: the former ones stay in force');
+    };
+    const tls = config.listen.tls && { ...config.listen.tls, onReload };
     for (const [handle, address] of [
-      [app, config.listen],
-      [toListener(ops.fetch), config.ops],
+      [app, { ...config.listen, tls }],
+      [toListener(ops.fetch), { ...config.ops, tls: undefined }],
     ] as const) {
       listeners.push(await Listener.open(handle, { ...address, requestTimeoutMs, waitForPort }));
     }
     const [callUrl = '', opsUrl = ''] = listeners.map((listener) => listener.url);
     log.info({ url: callUrl, ops: opsUrl, upstream: url, version, tuning }, 'listening');
-    log.info(`try: curl -s -X POST ${callUrl}/0/private/Balance`);
+    // With clients, or a certificate of one's own, curl needs more than a line can know.
+    if (config.clients === undefined && tls === undefined)
+      log.info(`try: curl -s -X POST ${callUrl}/0/private/Balance`);
   };
   const own = async (): Promise<void> => {
     explain('starting', 'the nonce state is being opened');
@@ -154,6 +185,8 @@ export async function openServer({ config, log, version, onFatal }: ServerOption
         log.error({ err: error }, 'the nonce state was not written: the lanes stand still');
     };
     try {
+      // Beside the state and under its lock, so that only one process keeps it.
+      if (needsLedger(config)) spending = await Spending.open(`${store.file}.spending`);
       nonces.own(await NonceSequence.open(store, { reserveMs: config.nonce.reserveMs, onWrite }));
     } catch (error) {
       await store.close();
@@ -173,6 +206,9 @@ export async function openServer({ config, log, version, onFatal }: ServerOption
     const graceMs = config.upstream.timeoutMs + CLOSE_GRACE_MS;
     for (const listener of listeners) listener.stopAccepting();
     await routes.close(graceMs);
+    await spending
+      .close()
+      .catch((error: unknown) => log.error({ err: error }, 'the day’s ledger was not closed'));
     await nonces.close().finally(async () => {
       await publicUpstream.close();
       await Promise.all(listeners.map((listener) => listener.close(LAST_ANSWERS_MS)));
@@ -210,6 +246,23 @@ export async function openServer({ config, log, version, onFatal }: ServerOption
 function toListener(fetch: Parameters<typeof getRequestListener>[0]): RequestListener {
   const handle = getRequestListener(fetch, { overrideGlobalObjects: false });
   return (request, response) => void handle(request, response);
+}
+
+function needsLedger({ clients = [] }: Config): boolean {
+  return clients.some(({ rules }) => rules.orders?.maxNotionalPerDay !== undefined);
+}
+
+/** A client of the config, ready to check its signatures. */
+function createClient({ secret, ...client }: ClientConfig): Client {
+  return { ...client, signer: secret === undefined ? undefined : createSigner(secret.reveal()) };
+}
+
+/** The proxy's own public reads: the whole body. Rejects on any status but 200. */
+async function getPublic(upstream: Upstream, path: string, userAgent: string): Promise<Buffer> {
+  const headers = { 'user-agent': userAgent };
+  const { status, body } = await upstream.send({ method: 'GET', path, headers, body: null });
+  if (status !== 200) throw new Error(`${path} was answered with HTTP ${status}`);
+  return body;
 }
 
 function openBuiltInSandbox(config: Config): Promise<Sandbox> {

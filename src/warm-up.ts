@@ -7,6 +7,7 @@ import { createAccount } from './kraken/account.js';
 import { Upstream } from './kraken/transport.js';
 import { Lane } from './lane/lane.js';
 import { StartupWindow } from './lane/startup.js';
+import { UNNAMED_RULES } from './policy/unnamed-rules.js';
 import { Proxy } from './proxy.js';
 import { Secret } from './secret.js';
 
@@ -35,7 +36,15 @@ export async function warmUp(serve: (proxy: Proxy) => Parameters<typeof Listener
   const startup = new StartupWindow({ windowMs: 0, maxPerSecond: 1, minIntervalMs: 0 });
   const lane = new Lane({ maxWaiting: 1, maxWaitMs: 1_000, startup });
   const proxy = new Proxy({
-    clients: new Clients([account], account.name),
+    clients: new Clients({
+      accounts: [account],
+      defaultAccount: account.name,
+      clients: undefined,
+      otherwise: UNNAMED_RULES,
+    }),
+    policy: {
+      decide: () => ({ denied: undefined, reported: [], inTurn: undefined, settle: () => undefined }),
+    },
     routeOf: () => ({ lane, upstream }),
     nonces: { draw: () => 1n, assertOwned: () => undefined },
     record: () => undefined,

@@ -1,7 +1,8 @@
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
+import { dirname } from 'node:path';
 import type { Config } from '../config.js';
 import { keyFingerprint } from '../kraken/account.js';
-import { FileStore, MAX_NONCE, parseState, readState } from '../nonce/file-store.js';
+import { FileStore, MAX_NONCE, parseState, readState, resolveLinks } from '../nonce/file-store.js';
 import { describeHolder, judge, readHolder } from '../nonce/holder.js';
 import type { NonceState } from '../nonce/store.js';
 import { UsageError, type Terminal } from './terminal.js';
@@ -13,7 +14,8 @@ const MAX_JUMP_MS = 7n * UNITS.d;
 
 /** `nonce show`: the state as it is on disk. Takes no lock and changes nothing. */
 export function showNonce(config: Config, terminal: Terminal): void {
-  const { file } = config.nonce;
+  // Lock and holder record lie beside the file itself, not beside a link to it.
+  const file = existsSync(dirname(config.nonce.file)) ? resolveLinks(config.nonce.file) : config.nonce.file;
   const state = readState(file);
   terminal.print(`state file   ${file}`);
   if (state === undefined) {

@@ -68,3 +68,20 @@ export function upstreamKind(text: unknown): 'test' | 'live' | undefined {
   if (hostname === '') return undefined;
   return isLoopback(hostname) ? 'test' : 'live';
 }
+
+/** An IP address or network in CIDR form; undefined if it is neither. */
+export interface Source {
+  readonly address: string;
+  /** Bits of the network. */
+  readonly prefix: number;
+  readonly family: 'ipv4' | 'ipv6';
+}
+
+export function parseSource(text: string): Source | undefined {
+  const [, address = '', bits] = /^([0-9A-Fa-f.:]{2,45})(?:\/(\d{1,3}))?$/.exec(text) ?? [];
+  const version = isIP(address);
+  if (version === 0) return undefined;
+  const width = version === 4 ? 32 : 128;
+  const prefix = bits === undefined ? width : Number(bits);
+  return prefix > width ? undefined : { address, prefix, family: version === 4 ? 'ipv4' : 'ipv6' };
+}

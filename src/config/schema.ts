@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { accountsSchema, choice, pathSchema } from './account-schema.js';
-import { bindHost, hostHeaderName, isLoopback, LOOPBACK_NAMES, upstreamOrigin } from './addresses.js';
+import { bindHost, hostHeaderName, LOOPBACK_NAMES, upstreamOrigin } from './addresses.js';
+import { clientsSchema, tlsSchema } from './client-schema.js';
 
 const LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const;
 const LANES = ['global', 'key'] as const;
@@ -60,15 +61,12 @@ const listen = z
   .strictObject(
     {
       host: z
-        .string({
-          error:
-            'a loopback address (127.0.0.0/8, ::1 or localhost): without clients the proxy serves loopback only',
-        })
-        .refine(isLoopback)
+        .string({ error: HOST })
+        .refine((text) => bindHost(text) !== undefined)
         .default('127.0.0.1')
         .describe(
-          'Address to serve bots on. In this version loopback only, because without client keys any caller may ' +
-            'use any account. Default 127.0.0.1.',
+          'Address to serve bots on. Beyond loopback it needs clients, and listen.tls or listen.insecure; then name in ' +
+            'listen.hosts what the bots call this host. Default 127.0.0.1.',
         ),
       port: port('Port to serve bots on.', 8787),
       maxBodyBytes: whole(
@@ -86,6 +84,14 @@ const listen = z
           'the call is refused and nothing is sent. It does not limit waiting in the lane (queue.maxWaitMs).',
         { unit: 'milliseconds', min: 100, max: 600_000, otherwise: 10_000 },
       ),
+      tls: tlsSchema,
+      insecure: z
+        .boolean({ error: 'true or false' })
+        .default(false)
+        .describe(
+          'Whether to serve plain HTTP beyond loopback. Who listens on the network then sees every call and can repeat ' +
+            'it; secrets are not sent, orders are. Default false.',
+        ),
     },
     OBJECT,
   )
@@ -253,6 +259,7 @@ export const configSchema = z
           'The account of a call that names none. Without this option such a call is refused with EAPI:Invalid key. ' +
             'It never serves a call whose API-Key is unknown. No default.',
         ),
+      clients: clientsSchema,
       log,
     },
     { error: 'an object' },

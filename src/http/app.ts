@@ -1,13 +1,15 @@
 import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http';
-import { ProxyError, renderError } from '../errors.js';
+import { ProxyError, renderError, type ErrorCode } from '../errors.js';
 import { queryHasNonce } from '../kraken/body.js';
 import type { UpstreamReply } from '../kraken/transport.js';
 import type { Log } from '../log.js';
 import { HungUp, type Answer, type Proxy } from '../proxy.js';
 import type { PublicApi } from '../public-api.js';
 import { readBody, RequestAbandoned } from './body.js';
-import { headersForClient, headersForKraken, refuseBrowsers } from './headers.js';
+import { headersForClient, headersForHttp2, headersForKraken, refuseBrowsers } from './headers.js';
+import type { SlowDown } from './slow-down.js';
 import { parseTarget, type Target } from './target.js';
+import { peerSubject } from './tls.js';
 
 export interface AppParts {
   readonly proxy: Pick<Proxy, 'call'>;
@@ -18,16 +20,21 @@ export interface AppParts {
   readonly bodyTimeoutMs: number;
   readonly userAgent: string;
   readonly nextRequestId: () => string;
+  /** Holds back answers to those who keep failing to prove who they are. */
+  readonly slowDown: SlowDown;
   /** Told of each request that was refused before it became a call. */
   readonly refused: (requestId: string, error: ProxyError) => void;
   readonly log: Log;
 }
 
 const ONE_WRITE_BYTES = 8_192;
+/** Errors of somebody who is not who they say. */
+const BAD_CREDENTIALS: ReadonlySet<ErrorCode> = new Set(['invalid-key', 'invalid-signature']);
 
 /**
  * The proxy's listener as clients see it: Kraken's paths, and nothing else. It works on node:http itself: there
  * are two routes, and a framework's web objects cost every call some 15 us and hide the raw request target.
+ * node:http2 hands it requests and responses that behave alike.
  */
 export function createApp(parts: AppParts): RequestListener {
   const { proxy, publicApi, maxBodyBytes, bodyTimeoutMs, userAgent } = parts;
@@ -38,7 +45,8 @@ export function createApp(parts: AppParts): RequestListener {
     target: Target,
     requestId: string,
   ): Promise<Answer> => {
-    const { headers } = incoming;
+    const { headers, socket } = incoming;
+    refuseRepeatedCredentials(incoming);
     if (
       (target.query !== '' && queryHasNonce(target.query)) ||
       headers['api-nonce'] !== undefined ||
@@ -53,8 +61,11 @@ export function createApp(parts: AppParts): RequestListener {
     return proxy.call({
       requestId,
       apiKey: single(headers['api-key']),
+      apiSign: single(headers['api-sign']),
       authorization: headers.authorization,
       pathAccount: target.account,
+      address: socket.remoteAddress,
+      certificate: () => peerSubject(socket),
       endpoint: target.name,
       path: `/0/private/${target.name}${target.query}`,
       contentType: headers['content-type'],
@@ -79,6 +90,18 @@ export function createApp(parts: AppParts): RequestListener {
       headers: headersForKraken(headers, userAgent),
       acceptEncoding: single(headers['accept-encoding']),
     });
+  };
+
+  const holdBack = async (
+    incoming: IncomingMessage,
+    outgoing: ServerResponse,
+    requestId: string,
+    error: ProxyError,
+  ): Promise<void> => {
+    const { remoteAddress: address } = incoming.socket;
+    const { count, heldMs } = parts.slowDown.failed(address);
+    parts.log.warn({ requestId, address, error: error.code, count, heldMs }, 'bad credentials');
+    await parts.slowDown.hold(heldMs, (hungUp) => outgoing.once('close', hungUp));
   };
 
   const serve = async (incoming: IncomingMessage, outgoing: ServerResponse): Promise<void> => {
@@ -108,18 +131,39 @@ export function createApp(parts: AppParts): RequestListener {
         return;
       }
       if (!called) parts.refused(requestId, error);
-      writeError(outgoing, requestId, error);
+      if (BAD_CREDENTIALS.has(error.code)) await holdBack(incoming, outgoing, requestId, error);
+      if (!outgoing.destroyed) writeError(outgoing, requestId, error);
     }
   };
 
   return (incoming, outgoing) => void serve(incoming, outgoing);
 }
 
+/**
+ * Of two headers that say who calls, node joins or drops one, and whoever looked at the request before us (a load
+ * balancer, a firewall) may have read the other.
+ */
+function refuseRepeatedCredentials({ rawHeaders }: IncomingMessage): void {
+  const seen = new Set<string>();
+  for (let at = 0; at < rawHeaders.length; at += 2) {
+    const raw = rawHeaders[at] ?? '';
+    if (!CREDENTIAL_LENGTHS.has(raw.length)) continue; // most names, at next to no cost
+    const name = raw.toLowerCase();
+    if (!CREDENTIAL_HEADERS.includes(name)) continue;
+    if (seen.has(name)) throw new ProxyError('invalid-key', `${name} comes twice`);
+    seen.add(name);
+  }
+}
+
+const CREDENTIAL_HEADERS: readonly string[] = ['api-key', 'api-sign', 'authorization'];
+const CREDENTIAL_LENGTHS: ReadonlySet<number> = new Set(CREDENTIAL_HEADERS.map((name) => name.length));
+
 /** Calls back when the client is gone before its answer was out; perhaps more than once. */
 function onHangUp(incoming: IncomingMessage, outgoing: ServerResponse, hangUp: () => void): void {
   const { socket } = incoming;
   const tell = (): void => {
-    if (!outgoing.writableFinished) hangUp();
+    // HTTP/2 also ends and finishes the writing side of a stream that its client has reset.
+    if (!outgoing.writableEnded || !outgoing.writableFinished) hangUp();
   };
   outgoing.once('close', tell);
   // Behind another request of a pipeline: such a response has no socket yet and is never told that it closed.
@@ -137,7 +181,7 @@ function writeReply(
 ): void {
   const list = headersForClient(headers);
   list.push('content-length', String(body.length), 'x-request-id', requestId);
-  outgoing.writeHead(status, list);
+  outgoing.writeHead(status, outgoing.req.httpVersionMajor === 2 ? headersForHttp2(list) : list);
   // As latin1 text, which keeps every byte, head and body leave in one write.
   if (body.length <= ONE_WRITE_BYTES) outgoing.end(body.toString('latin1'), 'latin1');
   else outgoing.end(body);

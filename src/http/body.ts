@@ -41,6 +41,10 @@ export function readBody(incoming: IncomingMessage, maxBytes: number, timeoutMs:
       else chunks.push(chunk);
     };
     const onEnd = (): void => {
+      if (isReset(incoming)) {
+        fail(new RequestAbandoned());
+        return;
+      }
       settle();
       const [first] = chunks;
       resolve(chunks.length === 1 && first !== undefined ? first : Buffer.concat(chunks));
@@ -56,6 +60,14 @@ export function readBody(incoming: IncomingMessage, maxBytes: number, timeoutMs:
     // A socket error comes with a close; without a listener it would end the process.
     incoming.on('error', () => undefined);
   });
+}
+
+/**
+ * Whether the client has reset the HTTP/2 stream. Node then ends the body wherever it was (RST_STREAM with
+ * NO_ERROR): half of an order can be an order too.
+ */
+function isReset(incoming: IncomingMessage & { readonly stream?: { readonly closed: boolean } }): boolean {
+  return incoming.stream?.closed === true;
 }
 
 function tooLarge(maxBytes: number): ProxyError {

@@ -18,9 +18,13 @@ const HOP_BY_HOP = [
   'content-length',
 ];
 
+/** What HTTP/2 has in place of a request line (RFC 9113 8.3.1); HTTP/1.1 knows no such names. */
+const PSEUDO_HEADERS = [':method', ':scheme', ':authority', ':path', ':protocol'];
+
 /** Request headers that do not go on to Kraken: what the proxy writes itself, secrets, and traces of the network. */
 const NOT_TO_KRAKEN = new Set([
   ...HOP_BY_HOP,
+  ...PSEUDO_HEADERS,
   'api-key',
   'api-sign',
   'authorization',
@@ -50,6 +54,8 @@ const NOT_TO_CLIENT = new Set([
   'x-request-id',
   'x-proxy-error',
 ]);
+
+type RequestHeaders = IncomingHttpHeaders & { readonly ':authority'?: string };
 
 /** The client's own headers that go on to Kraken, as they came. */
 export function headersForKraken(headers: IncomingHttpHeaders, userAgent: string): Record<string, string> {
@@ -81,10 +87,23 @@ export function headersForClient(headers: Readonly<Record<string, string | strin
 }
 
 /**
- * Refuses what a web page could send: any request that a browser marks as its own, or whose Host is not one
- * this listener answers to (DNS rebinding). Throws ProxyError `permission-denied`.
+ * The same list for HTTP/2, where node takes no second line of most headers: lines of one name become one
+ * (RFC 9110 5.3).
  */
-export function refuseBrowsers(headers: IncomingHttpHeaders, hosts: ReadonlySet<string>): void {
+export function headersForHttp2(list: readonly string[]): Record<string, string> {
+  const joined: Record<string, string> = {};
+  for (let at = 0; at + 1 < list.length; at += 2) {
+    const [name = '', value = ''] = list.slice(at, at + 2);
+    joined[name] = joined[name] === undefined ? value : `${joined[name]}, ${value}`;
+  }
+  return joined;
+}
+
+/**
+ * Refuses what a web page could send: any request that a browser marks as its own, or whose Host (HTTP/2:
+ * `:authority`) is not one this listener answers to (DNS rebinding). Throws ProxyError `permission-denied`.
+ */
+export function refuseBrowsers(headers: RequestHeaders, hosts: ReadonlySet<string>): void {
   if (headers.origin !== undefined) throw browser('it carries Origin');
   for (const name in headers) {
     if (!name.startsWith('sec-fetch-')) continue;
@@ -92,7 +111,10 @@ export function refuseBrowsers(headers: IncomingHttpHeaders, hosts: ReadonlySet<
     if (name === 'sec-fetch-mode' && headers[name] === 'cors') continue;
     throw browser('it carries Sec-Fetch headers');
   }
-  const host = headers.host ?? '';
+  const { ':authority': authority, host = authority ?? '' } = headers;
+  if (authority !== undefined && authority !== host) {
+    throw new ProxyError('permission-denied', 'the Host header and the :authority differ');
+  }
   if (!hosts.has(host) && !hosts.has(host.replace(/:\d{1,5}$/, '').toLowerCase())) {
     throw new ProxyError(
       'permission-denied',

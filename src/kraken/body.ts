@@ -14,7 +14,7 @@ export interface BodyTemplate {
   /** What to send upstream: the client's own Content-Type where it agrees with the format, else the plain one. */
   readonly contentType: string;
   /** The nonce the client wrote, as it wrote it; undefined unless there is exactly one. */
-  clientNonce(): string | undefined;
+  readonly clientNonce: () => string | undefined;
   /**
    * Exactly the bytes that are signed and sent: the proxy's fields in front, then all of the client's
    * other bytes as they came. Give `otp` only to a body parsed with `dropOtp`, or it may be there twice.

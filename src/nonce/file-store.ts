@@ -125,8 +125,11 @@ export class FileStore implements NonceStore {
   }
 }
 
-/** Two names of one file must lead to one lock, and a rename must not replace a link by a file. */
-function resolveLinks(path: string): string {
+/**
+ * The file that a path leads to. Two names of one file must lead to one lock, and a rename must not replace a link
+ * by a file. Throws ENOENT for a link to nothing, or when the folder is not there.
+ */
+export function resolveLinks(path: string): string {
   try {
     return realpathSync(path);
   } catch (error) {

@@ -147,7 +147,7 @@ export class NonceSequence {
       if (this.#writing !== undefined) await withPatience(this.#writing);
       this.#store.assertOwned(this.#now());
       if (this.#issued > 0 || this.#store.initial !== undefined) {
-        await this.#write({ floor: this.#floor, keyFloors: this.#usedKeyFloors() });
+        await withPatience(this.#write({ floor: this.#floor, keyFloors: this.#usedKeyFloors() }));
       }
     } finally {
       await this.#store.close();
@@ -307,5 +307,5 @@ async function withPatience(work: Promise<void>): Promise<void> {
 
 function reasonOf(error: unknown): string {
   const { code, message } = error as NodeJS.ErrnoException;
-  return code ?? message;
+  return error instanceof ProxyError ? message : (code ?? message);
 }

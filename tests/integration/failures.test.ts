@@ -6,7 +6,7 @@ import { openSandbox } from '../../src/sandbox/sandbox.js';
 import { callLines } from '../support/call-lines.js';
 import { TestClient } from '../support/http.js';
 import { openOddUpstream } from '../support/odd-upstream.js';
-import { openProxyWorld, type ProxyWorld } from '../support/proxy-world.js';
+import { ANYTHING, openProxyWorld, type ProxyWorld } from '../support/proxy-world.js';
 import type { SignedReply } from '../support/sign.js';
 import { until } from '../support/until.js';
 
@@ -18,8 +18,8 @@ const UNKNOWN = { code: 'outcome-unknown', envelope: 'EProxy:Outcome unknown' };
 let world: ProxyWorld;
 let client: TestClient;
 beforeEach(async () => {
-  world = await openProxyWorld({ config: { upstream: { timeoutMs: TIMEOUT_MS } } });
-  client = new TestClient(world.url);
+  world = await openProxyWorld({ config: { ...ANYTHING.config, upstream: { timeoutMs: TIMEOUT_MS } } });
+  client = new TestClient(world.url, ANYTHING.headers);
 });
 afterEach(async () => {
   client.close();

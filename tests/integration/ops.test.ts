@@ -204,6 +204,8 @@ describe('/metrics', () => {
       endpoint: [...names, 'Time', 'other'],
       account: ['master', 'alice', 'none', 'unknown'],
       client: ['local', 'public', 'unknown'],
+      rule: ['allow'],
+      decision: ['denied'],
       outcome: ['executed', 'refused', 'unknown', 'not-sent'],
       code: ERROR_CODES,
       class: ['other', 'EGeneral', 'transport'],
@@ -227,10 +229,12 @@ describe('/metrics', () => {
       'class',
       'client',
       'code',
+      'decision',
       'endpoint',
       'le',
       'outcome',
       'result',
+      'rule',
     ]);
     const scrape = await Scrape.of(own.opsUrl);
     expect(scrape.value('calls_total', { endpoint: 'other' })).toBeGreaterThanOrEqual(2 * odd.length);

@@ -6,7 +6,7 @@ import type { ReceivedCall, SandboxKey } from '../../src/sandbox/sandbox.js';
 import { callLines } from '../support/call-lines.js';
 import { TestClient } from '../support/http.js';
 import { openOddUpstream, type OddUpstream } from '../support/odd-upstream.js';
-import { openProxyWorld, type ConfigParts, type ProxyWorld } from '../support/proxy-world.js';
+import { ANYTHING, openProxyWorld, type ConfigParts, type ProxyWorld } from '../support/proxy-world.js';
 import { requestText, talk } from '../support/raw-socket.js';
 import { apiSign, signedRequest, type SignedReply } from '../support/sign.js';
 import { until } from '../support/until.js';
@@ -207,9 +207,17 @@ describe('the signature', () => {
   });
 
   it('covers a name with a slash', async () => {
-    const { json } = await client.private('Earn/Allocate', { strategy_id: 'S1', amount: '1' });
+    const earning = await openProxyWorld(ANYTHING);
+    const own = new TestClient(earning.url, ANYTHING.headers);
+    const { json } = await own.private(
+      'Earn/Allocate',
+      { strategy_id: 'S1', amount: '1' },
+      '/accounts/master',
+    );
     expect(json).toEqual({ error: [], result: true });
-    expect(last().path).toBe('/0/private/Earn/Allocate');
+    expect(last(earning).path).toBe('/0/private/Earn/Allocate');
+    own.close();
+    await earning.close();
   });
 
   it('covers the query string as it came', async () => {

@@ -2,7 +2,7 @@ import { callLines } from '../support/call-lines.js';
 import { openGate, type Gate } from '../support/gate.js';
 import { TestClient } from '../support/http.js';
 import { Scrape } from '../support/metrics.js';
-import { openProxyWorld, type ConfigParts, type ProxyWorld } from '../support/proxy-world.js';
+import { ANYTHING, openProxyWorld, type ConfigParts, type ProxyWorld } from '../support/proxy-world.js';
 import { RawConnection, requestText } from '../support/raw-socket.js';
 import type { SignedReply } from '../support/sign.js';
 import { until } from '../support/until.js';
@@ -182,10 +182,12 @@ describe('a client that hangs up in flight', () => {
 });
 
 it('pipelined calls are answered in their order, each with its own', async () => {
-  await openWith({});
+  await openWith(ANYTHING.config);
   const pipeline = await RawConnection.open(world.url);
-  const names = ['Balance', 'OpenOrders', 'NoSuchCall', 'TradeBalance'];
-  pipeline.write(names.map((name) => requestText(world.url, 'POST', `/0/private/${name}`)).join(''));
+  const names = ['Balance', 'OpenOrders', 'NotInTheTable', 'TradeBalance'];
+  const text = (name: string): string =>
+    requestText(world.url, 'POST', `/0/private/${name}`, 'nonce=1', ANYTHING.headers);
+  pipeline.write(names.map(text).join(''));
   const bodies: string[] = [];
   while (bodies.length < names.length) bodies.push((await pipeline.reply())?.body.toString() ?? 'closed');
   pipeline.hangUp();

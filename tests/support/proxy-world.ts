@@ -2,6 +2,8 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseConfig } from '../../src/config.js';
+import { SlowDown } from '../../src/http/slow-down.js';
+import { ENDPOINT_GROUPS } from '../../src/kraken/endpoints.js';
 import { createLog } from '../../src/log.js';
 import { openSandbox, type Sandbox, type SandboxOptions } from '../../src/sandbox/sandbox.js';
 import { DEMO_KEYS } from '../../src/sandbox/demo-keys.js';
@@ -29,9 +31,25 @@ export type ConfigParts = Readonly<Record<string, object | string>>;
 export interface WorldOptions {
   readonly config?: ConfigParts;
   readonly sandbox?: Partial<SandboxOptions>;
+  /** Hold back answers to bad credentials; otherwise to the slow-down each one is the first in an hour. */
+  readonly slowsDown?: boolean;
   /** Use this folder (of an earlier world) instead of a new one; it is not removed at the end. */
   readonly folder?: string;
 }
+
+/** A client that may call everything, endpoints that move money and one that is in no table among it. */
+export const ANYTHING = {
+  config: {
+    clients: {
+      anything: {
+        key: 'anything',
+        accounts: ['master', 'alice'],
+        allow: [...ENDPOINT_GROUPS, 'NotInTheTable'],
+      },
+    },
+  },
+  headers: { 'API-Key': 'anything' },
+} as const;
 
 /** A proxy in this process in front of a sandbox of its own: real sockets, real files, real signatures. */
 export async function openProxyWorld(options: WorldOptions = {}): Promise<ProxyWorld> {
@@ -44,9 +62,12 @@ export async function openProxyWorld(options: WorldOptions = {}): Promise<ProxyW
   const lines: Record<string, unknown>[] = [];
   const fatal: unknown[] = [];
   const destination = { write: (line: string) => lines.push(JSON.parse(line) as Record<string, unknown>) };
+  let hour = 0;
+  const slowDown = options.slowsDown === true ? new SlowDown() : new SlowDown(() => ++hour * 3_600_000);
   try {
     const server = await openServer({
       config,
+      slowDown,
       log: createLog({ level: 'trace', destination }),
       version: '0.0.0-test',
       onFatal: (error) => fatal.push(error),

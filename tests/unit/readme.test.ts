@@ -9,14 +9,18 @@ interface SchemaNode {
   readonly additionalProperties?: SchemaNode | boolean;
 }
 
-/** Every option's dotted path, accounts as `accounts.<name>`; references are one option. */
+/** What is named by the user (accounts, clients), as `accounts.<name>`; other maps and references are one option. */
+const NAMED = new Set(['accounts', 'clients']);
+
+/** Every option's dotted path. */
 function optionsOf(node: SchemaNode, path: readonly string[] = []): string[] {
   const { properties, additionalProperties } = node;
-  if (properties !== undefined && path.at(-2) !== 'accounts') {
-    return Object.entries(properties).flatMap(([name, child]) => optionsOf(child, [...path, name]));
+  const name = path.at(-1) ?? '';
+  if (properties !== undefined) {
+    return Object.entries(properties).flatMap(([option, child]) => optionsOf(child, [...path, option]));
   }
-  if (typeof additionalProperties === 'object')
-    return Object.keys(additionalProperties.properties ?? {}).map((name) => `accounts.<name>.${name}`);
+  if (path.length === 1 && NAMED.has(name) && typeof additionalProperties === 'object')
+    return optionsOf(additionalProperties, [...path, '<name>']);
   return [path.join('.')];
 }
 
@@ -28,7 +32,7 @@ describe('the README', () => {
   });
 
   // These codes belong to later versions' features.
-  const later = new Set(['invalid-signature', 'rate-limited', 'locked-out']);
+  const later = new Set(['rate-limited', 'locked-out']);
   it.each(ERROR_CODES.filter((code) => !later.has(code)))('explains the error %s', (code) => {
     expect(readme).toContain(`\`${code}\``);
   });

@@ -1,0 +1,252 @@
+import { ConfigError, parseConfig, type ClientConfig, type Config } from '../../src/config.js';
+
+const ACCOUNT_SECRET =
+  'kQH5HW/8p1uGOVjbgWA7FunAmGO8lsSUXNsu3eow76sz84Q18fWxnyRzBHCd3pd5nE9qa99HAZtuZuj6F1huXg==';
+const CLIENT_SECRET = Buffer.alloc(64, 7).toString('base64');
+const accounts = {
+  master: { key: 'public-master', secret: ACCOUNT_SECRET },
+  alice: { key: 'public-alice', secret: Buffer.alloc(64, 1).toString('base64') },
+};
+
+function parse(parts: object, files: Record<string, string> = {}): Config {
+  return parseConfig(JSON.stringify({ accounts, ...parts }), {
+    file: '/etc/kraken/proxy.config.json',
+    env: { BOT_SECRET: CLIENT_SECRET, ACCOUNT_SECRET },
+    readFile: (path) => {
+      const text = files[path];
+      if (text === undefined) throw Object.assign(new Error('no such file'), { code: 'ENOENT' });
+      return text;
+    },
+  });
+}
+
+function clientOf(entry: object, parts: object = {}): ClientConfig {
+  const [client] =
+    parse({ clients: { bot: { key: 'bot-key', accounts: ['master'], ...entry } }, ...parts }).clients ?? [];
+  if (client === undefined) throw new Error('no client');
+  return client;
+}
+
+function mistakesOf(run: () => unknown): string[] {
+  try {
+    run();
+  } catch (error) {
+    if (error instanceof ConfigError)
+      return error.mistakes.map(({ path, found, expected }) => `${path}: ${found} / ${expected}`);
+    throw error;
+  }
+  throw new Error('the config was accepted');
+}
+
+const mistakesFor = (entry: object, parts: object = {}): string[] => mistakesOf(() => clientOf(entry, parts));
+const warningsFor = (entry: object, parts: object = {}): readonly string[] =>
+  parse({ clients: { bot: { key: 'bot-key', accounts: ['master'], ...entry } }, ...parts }).warnings;
+
+describe('a client', () => {
+  it('may do what is harmless to the money when nothing is listed', () => {
+    expect(clientOf({})).toEqual({
+      name: 'bot',
+      key: 'bot-key',
+      secret: undefined,
+      certSubject: undefined,
+      accounts: ['master'],
+      rules: { allow: undefined, deny: [], orders: undefined, report: [] },
+      nonceWindow: 'off',
+      sources: undefined,
+      expires: undefined,
+    });
+  });
+
+  it('takes every option', () => {
+    const client = clientOf({
+      secret: { env: 'BOT_SECRET' },
+      accounts: ['master', 'alice'],
+      allow: ['read', 'AddOrder', 'Earn/Strategies'],
+      deny: ['CancelAll'],
+      orders: {
+        pairs: ['XBTUSD'],
+        sides: ['buy'],
+        types: ['limit'],
+        maxVolume: '0.5',
+        maxNotional: { USD: '1000' },
+        maxNotionalPerDay: { USD: '5000.50' },
+        maxOpenOrders: 10,
+        postOnly: true,
+      },
+      report: ['orders.maxVolume'],
+      nonceWindow: 10_000_000_000,
+      sources: ['10.0.0.0/8', '::1'],
+      expires: '2027-01-31T00:00:00Z',
+    });
+    expect(client.secret?.reveal()).toBe(CLIENT_SECRET);
+    expect(client).toMatchObject({
+      rules: {
+        allow: ['read', 'AddOrder', 'Earn/Strategies'],
+        deny: ['CancelAll'],
+        orders: {
+          maxVolume: '0.5',
+          maxNotionalPerDay: { USD: '5000.50' },
+          reduceOnly: false,
+          postOnly: true,
+        },
+        report: ['orders.maxVolume'],
+      },
+      nonceWindow: 10_000_000_000n,
+      sources: [
+        { address: '10.0.0.0', prefix: 8, family: 'ipv4' },
+        { address: '::1', prefix: 128, family: 'ipv6' },
+      ],
+      expires: Date.UTC(2027, 0, 31),
+    });
+  });
+
+  it('with limits on its orders is warned of when it may have a WebSocket token, which goes past them', () => {
+    expect(warningsFor({ orders: { maxVolume: '1' } })).toEqual([]);
+    expect(warningsFor({ orders: { maxVolume: '1' }, allow: ['trade', 'websocket'] })).toEqual([
+      'clients.bot: a WebSocket token lets it trade past the limits of orders',
+    ]);
+  });
+
+  it.each([
+    [{ accounts: undefined }, 'clients.bot.accounts: nothing / a list of account names, at least one'],
+    [{ accounts: [] }, 'clients.bot.accounts: an array / a list of account names, at least one'],
+    [{ accounts: ['mastr'] }, 'clients.bot.accounts.0: "mastr" / one of the accounts: master, alice'],
+    [
+      { key: 'public-alice' },
+      'clients.bot.key: the same key as accounts.alice / a key of its own: API-Key tells callers apart',
+    ],
+    [
+      { key: 'two words' },
+      'clients.bot.key: text that cannot be a key / printable ASCII without spaces, at most 256 characters',
+    ],
+    [
+      { secret: 'no base64!' },
+      'clients.bot.secret: text that is not base64 / a secret in base64; "client new" makes one',
+    ],
+    [
+      { secret: { env: 'ACCOUNT_SECRET' } },
+      "clients.bot.secret: the secret of accounts.master / a secret of the client's own, which opens nothing at Kraken",
+    ],
+    [{ allow: ['reed'] }, 'clients.bot.allow.0: "reed" / read'],
+    [{ allow: ['addorder'] }, 'clients.bot.allow.0: "addorder" / AddOrder'],
+    [{ deny: ['WITHDRAW'] }, 'clients.bot.deny.0: "WITHDRAW" / withdraw'],
+    [
+      { orders: { maxVolume: 0.5 } },
+      'clients.bot.orders.maxVolume: 0.5 / a positive decimal number as text, such as "0.5": at most 20 digits before the point and 18 after',
+    ],
+    [
+      { orders: { maxVolume: '0.000' } },
+      'clients.bot.orders.maxVolume: "0.000" / a positive decimal number as text, such as "0.5": at most 20 digits before the point and 18 after',
+    ],
+    [
+      { orders: { maxNotional: '1000' } },
+      'clients.bot.orders.maxNotional: "1000" / an object of quote currencies with decimal texts, such as { "USD": "10000" }',
+    ],
+    [
+      { orders: { maxVolum: '1' } },
+      'clients.bot.orders.maxVolum: an unknown option (a string) / a known option; did you mean maxVolume?',
+    ],
+    [
+      { sources: ['10.0.0.0/33'] },
+      'clients.bot.sources.0: "10.0.0.0/33" / an IP address or a network such as 10.0.0.0/8',
+    ],
+    [{ expires: 'tomorrow' }, 'clients.bot.expires: "tomorrow" / a time in UTC such as 2027-01-31T00:00:00Z'],
+    [
+      { nonceWindow: -1 },
+      'clients.bot.nonceWindow: -1 / "off", or a whole number: how far below the highest a nonce may lie',
+    ],
+    [
+      { certSubject: { CN: 'bot' } },
+      'clients.bot.certSubject: an object / nothing, or listen.tls.clientCaFile beside it',
+    ],
+  ])('with %j is refused, with what was expected', (entry, mistake) => {
+    expect(mistakesFor(entry)).toEqual([mistake]);
+  });
+
+  it('must not share its key with another client, or its name with a label of the proxy', () => {
+    const bot = { key: 'same', accounts: ['master'] };
+    expect(mistakesOf(() => parse({ clients: { one: bot, two: bot } }))).toEqual([
+      'clients.two.key: the same key as clients.one / a key of its own: API-Key tells callers apart',
+    ]);
+    expect(mistakesOf(() => parse({ clients: { owner: bot } }))).toEqual([
+      'clients.owner: the name owner / a name the proxy does not use itself',
+    ]);
+  });
+
+  it('keeps its secret out of the config of a live upstream, its key may stand there', () => {
+    const live = {
+      upstream: { url: 'https://api.kraken.com' },
+      accounts: { master: { key: { env: 'BOT_SECRET' }, secret: { env: 'ACCOUNT_SECRET' } } },
+    };
+    expect(clientOf({ secret: { env: 'BOT_SECRET' } }, live).key).toBe('bot-key');
+    expect(mistakesFor({ secret: CLIENT_SECRET }, live)).toEqual([
+      'clients.bot.secret: a string / no literal: a literal secret would live in the config file; use { "env": … } or { "file": … }',
+    ]);
+  });
+
+  it('never shows its secret, or its key, in a mistake', () => {
+    const error = mistakesFor({ key: 5, secret: [CLIENT_SECRET], accounts: ['x'] }).join('\n');
+    expect(error).toContain('clients.bot.key: a number');
+    expect(error).not.toContain(CLIENT_SECRET);
+  });
+
+  it.each([
+    [{ allow: ['read', 'withdraw', 'transfer'] }, 'clients.bot: may move money out (withdraw, transfer)'],
+    [{ allow: ['websocket'] }, 'clients.bot: a WebSocket token lets it trade, although trade is not allowed'],
+    [{ nonceWindow: 0 }, 'clients.bot: nonceWindow does nothing without a secret: the nonce is not signed'],
+    [
+      { expires: '2020-01-01T00:00:00Z' },
+      'clients.bot: expired at 2020-01-01T00:00:00Z: its calls are refused',
+    ],
+    [{ deny: ['WithdrawNow'] }, 'clients.bot.deny.0: "WithdrawNow" is no endpoint the proxy knows'],
+    [
+      { secret: 'c2hvcnQ=' },
+      'clients.bot.secret: a secret shorter than 16 bytes can be guessed; "client new" makes one of 64',
+    ],
+  ])('with %j is taken with a warning', (entry, warning) => {
+    expect(warningsFor(entry)).toEqual([warning]);
+  });
+});
+
+describe('beyond loopback', () => {
+  const clients = { bot: { key: 'bot-key', secret: CLIENT_SECRET, accounts: ['master'] } };
+  const tls = { certFile: 'tls/cert.pem', keyFile: '/etc/tls/key.pem' };
+
+  it('the proxy listens with clients and TLS', () => {
+    const config = parse({ clients, listen: { host: '10.0.0.1', hosts: ['proxy.internal'], tls } });
+    expect(config.listen).toMatchObject({
+      host: '10.0.0.1',
+      tls: { certFile: '/etc/kraken/tls/cert.pem', keyFile: '/etc/tls/key.pem', clientCaFile: undefined },
+    });
+    expect(config.warnings).toEqual([]);
+  });
+
+  it('plain HTTP needs to be asked for, and is warned of', () => {
+    expect(mistakesOf(() => parse({ clients, listen: { host: '10.0.0.1' } }))).toEqual([
+      'listen.host: "10.0.0.1" / a loopback address, or listen.tls; listen.insecure: true serves plain HTTP, which others on the network can read and repeat',
+    ]);
+    expect(parse({ clients, listen: { host: '10.0.0.1', insecure: true } }).warnings).toEqual([
+      'listen.insecure: calls come over plain HTTP: who listens on the network can repeat them',
+    ]);
+  });
+
+  it('a client without secret and certificate is warned of, and so is a wildcard that nobody can call by name', () => {
+    const open = { bot: { key: 'bot-key', accounts: ['master'] } };
+    expect(parse({ clients: open, listen: { host: '0.0.0.0', tls } }).warnings).toEqual([
+      'listen.hosts: name what bots on other machines call this host, or they are refused',
+      'clients.bot: has neither secret nor certSubject: served on loopback only',
+    ]);
+  });
+
+  it('two clients with the same certificate cannot be told apart', () => {
+    const bot = (key: string): object => ({
+      key,
+      accounts: ['master'],
+      certSubject: { CN: 'bot', O: 'Desk' },
+    });
+    const listen = { tls: { ...tls, clientCaFile: 'ca.pem' } };
+    expect(mistakesOf(() => parse({ listen, clients: { one: bot('1'), two: bot('2') } }))).toEqual([
+      'clients.two.certSubject: the same subject as clients.one / a subject of its own',
+    ]);
+  });
+});
