@@ -4,7 +4,7 @@ import { getRequestListener } from '@hono/node-server';
 import { Clients, type Client } from './clients.js';
 import { describeTuning, type ClientConfig, type Config } from './config.js';
 import { isLoopback } from './config/addresses.js';
-import type { ProxyError } from './errors.js';
+import { ProxyError } from './errors.js';
 import { createApp } from './http/app.js';
 import { Listener } from './http/listener.js';
 import { createOps, type NotReady } from './http/ops.js';
@@ -84,10 +84,14 @@ export async function openServer(options: ServerOptions): Promise<Server> {
   const publicUpstream = new Upstream({ ...config.upstream, url, connections: PUBLIC_CONNECTIONS });
   const userAgent = `kraken-signing-proxy/${version}`;
   const market = new KrakenMarket({ send: (path) => getPublic(publicUpstream, path, userAgent) });
-  let spending = Spending.none();
+  let spending: Spending | undefined;
+  const ownLedger = (): Spending => {
+    if (spending !== undefined) return spending;
+    throw new ProxyError('not-owner', 'the ledger of the day is not ours (yet)', { retryAfterSeconds: 1 });
+  };
   const ledger: Ledger = {
-    spent: (...asked) => spending.spent(...asked),
-    reserve: (...wanted) => spending.reserve(...wanted),
+    spent: (...asked) => ownLedger().spent(...asked),
+    reserve: (...wanted) => ownLedger().reserve(...wanted),
   };
   const policy = new Policy({ market, spending: ledger });
   const record = (call: CallRecord): void => {
@@ -207,7 +211,7 @@ export async function openServer(options: ServerOptions): Promise<Server> {
     for (const listener of listeners) listener.stopAccepting();
     await routes.close(graceMs);
     await spending
-      .close()
+      ?.close()
       .catch((error: unknown) => log.error({ err: error }, 'the day’s ledger was not closed'));
     await nonces.close().finally(async () => {
       await publicUpstream.close();

@@ -44,7 +44,7 @@ const NOT_TO_KRAKEN_PREFIXES = ['x-forwarded-', 'x-proxy-', 'cf-'];
 
 /**
  * Reply headers that do not go to the client. Cookies and alternative services are between Kraken and us;
- * the last two are the proxy's own word to its client.
+ * the last three are the proxy's own word to its client.
  */
 const NOT_TO_CLIENT = new Set([
   ...HOP_BY_HOP,
@@ -53,6 +53,7 @@ const NOT_TO_CLIENT = new Set([
   'strict-transport-security',
   'x-request-id',
   'x-proxy-error',
+  'x-proxy-error-detail',
 ]);
 
 type RequestHeaders = IncomingHttpHeaders & { readonly ':authority'?: string };

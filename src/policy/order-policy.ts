@@ -266,6 +266,7 @@ export class OrderPolicy {
       await reservation.written;
       return [];
     } catch (error) {
+      if (error instanceof ProxyError) throw error; // not a matter of rules: the ledger is not ours (yet)
       // What it cannot tell has been reported by the rule's own check.
       if (isReported && error instanceof Doubt) return [];
       return found(DAY, doubtOf('the ledger of the day cannot be written', error).message);

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { Scrape } from '../support/metrics.js';
 import { openProxyWorld, type ProxyWorld } from '../support/proxy-world.js';
 import { rawRequest, type SignedReply } from '../support/sign.js';
+import { until } from '../support/until.js';
 
 // The sandbox's prices never move: XBTUSD 60000.0, XBTEUR 55555.5, ETHUSD 3000.00.
 
@@ -183,6 +184,26 @@ it('orders sent at the same time never share what is left of the day', async () 
   const replies = await Promise.all(Array.from({ length: 30 }, () => order()));
   expect(replies.filter(({ json }) => json?.error.length === 0)).toHaveLength(10);
   expect(sent()).toHaveLength(10);
+});
+
+it('a standby, which has no ledger of the day, says that it does not own the state, not that the order is forbidden', async () => {
+  const owner = await open({ orders: { maxNotionalPerDay: { USD: '1000' } } });
+  const bot = { key: 'bot', accounts: ['master'], orders: { maxNotionalPerDay: { USD: '1000' } } };
+  const standby = await openProxyWorld({
+    folder: owner.folder,
+    config: { clients: { bot }, nonce: { standby: true } },
+  });
+  try {
+    await until(() => standby.server.url !== '');
+    const body = new URLSearchParams(LIMIT).toString();
+    const reply = await rawRequest(standby.server.url, '/0/private/AddOrder', 'POST', body, {
+      'API-Key': 'bot',
+    });
+    expect(reply.json?.error).toEqual(['EService:Unavailable']);
+    expect(reply.headers['x-proxy-error']).toBe('not-owner');
+  } finally {
+    await standby.close();
+  }
 });
 
 it('a damaged ledger of the day refuses to start and says how to repair it', async () => {

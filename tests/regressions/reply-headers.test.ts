@@ -12,13 +12,14 @@ import { openProxyWorld } from '../support/proxy-world.js';
 it("an upstream cannot speak for the proxy in the proxy's own headers", async () => {
   const body = '{"error":[],"result":{}}';
   const upstream = await openOddUpstream(
-    `HTTP/1.1 200 OK\r\nX-Request-Id: theirs\r\nX-Proxy-Error: not-owner\r\nContent-Length: ${body.length}\r\n\r\n${body}`,
+    `HTTP/1.1 200 OK\r\nX-Request-Id: theirs\r\nX-Proxy-Error: not-owner\r\nX-Proxy-Error-Detail: theirs\r\nContent-Length: ${body.length}\r\n\r\n${body}`,
   );
   const world = await openProxyWorld({ config: { upstream: { url: upstream.url } } });
   const client = new TestClient(world.url);
   const { headers } = await client.private('Balance');
   expect(await callLines(world.log, { requestId: headers['x-request-id'] })).toHaveLength(1);
   expect(headers).not.toHaveProperty('x-proxy-error');
+  expect(headers).not.toHaveProperty('x-proxy-error-detail');
   client.close();
   await world.close();
   await upstream.close();
