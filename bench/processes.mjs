@@ -99,8 +99,9 @@ export class RunningProxy {
    * Spawns it; does not wait until it is ready.
    * @param {string} upstream
    * @param {string} folder
+   * @param {object} [clients] The config's clients.
    */
-  static async spawn(upstream, folder) {
+  static async spawn(upstream, folder, clients) {
     const main = fileURLToPath(new URL('../dist/main.js', import.meta.url));
     const [port, opsPort] = await freePorts();
     const config = join(mkdtempSync(join(folder, 'proxy-')), 'proxy.config.json');
@@ -115,6 +116,7 @@ export class RunningProxy {
         startup: { windowMs: 0 },
         accounts: { [PROXY_ACCOUNT]: { key: account?.key, secret: account?.secret } },
         defaultAccount: PROXY_ACCOUNT,
+        clients,
       }),
     );
     // For a look inside, such as --cpu-prof.

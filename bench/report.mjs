@@ -32,6 +32,7 @@ export function renderReport({
     ['through http-proxy, keep-alive agent', latency.forward],
     ['through http-proxy as it comes (no agent: new connections)', latency.forwardAsItComes],
     ['through kraken-signing-proxy', latency.proxy],
+    ['through kraken-signing-proxy, the client’s own signature checked', latency.proxyWithClients],
   ].map(([name, { p50, p99, addedP50, addedP99 }], index) =>
     row(name, us(p50), us(p99), index === 0 ? '' : us(addedP50), index === 0 ? '' : us(addedP99)),
   );

@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
-import { MOST_CLIENTS } from './bots.mjs';
+import { botKeys, MOST_CLIENTS, PROXY_ACCOUNT } from './bots.mjs';
 import { killAll, openChild, RunningProxy } from './processes.mjs';
 import { renderReport } from './report.mjs';
 import { median } from './stats.mjs';
@@ -48,13 +48,15 @@ const folder = mkdtempSync(join(tmpdir(), 'kraken-signing-proxy-bench-'));
 async function inWorld(use) {
   const upstream = await openUpstream();
   const proxy = await RunningProxy.spawn(upstream.hello.url, folder);
+  const guarded = await RunningProxy.spawn(upstream.hello.url, folder, clientsOfBots());
   /** @type {Awaited<ReturnType<typeof openChild<{ keepAlive: string, asItComes: string }>>>} */
   const forward = await openChild('forward.mjs', [upstream.hello.url]);
   const clients = await openChild('load.mjs');
-  await proxy.ready();
+  await Promise.all([proxy.ready(), guarded.ready()]);
   const routes = {
     direct: { url: upstream.hello.url, signs: true },
     proxy: { url: proxy.url, signs: false },
+    proxyWithClients: { url: guarded.url, signs: true },
     forward: { url: forward.hello.keepAlive, signs: true },
     forwardAsItComes: { url: forward.hello.asItComes, signs: true },
   };
@@ -65,11 +67,20 @@ async function inWorld(use) {
   };
   const slowDown = (/** @type {number} */ delayMs) => upstream.ask({ delayMs });
   const result = await use({ routes, load, proxy, slowDown });
-  for (const part of [clients, forward, proxy, upstream]) await part.stop();
+  for (const part of [clients, forward, proxy, guarded, upstream]) await part.stop();
   return result;
 }
 
-/** @typedef {{ [name in 'direct' | 'proxy' | 'forward' | 'forwardAsItComes']: { url: string, signs: boolean } }} Routes */
+/** Every bot of the load as a client of the proxy with its own key and secret. */
+function clientsOfBots() {
+  const clients = botKeys(MOST_CLIENTS).map(({ key, secret }) => [
+    key,
+    { key, secret, accounts: [PROXY_ACCOUNT] },
+  ]);
+  return Object.fromEntries(clients);
+}
+
+/** @typedef {{ [name in 'direct' | 'proxy' | 'proxyWithClients' | 'forward' | 'forwardAsItComes']: { url: string, signs: boolean } }} Routes */
 
 /** @returns {Promise<Awaited<ReturnType<typeof openChild<{ url: string }>>>>} */
 function openUpstream() {
@@ -88,6 +99,7 @@ function measureLatency() {
       forward: newSamples(),
       forwardAsItComes: newSamples(),
       proxy: newSamples(),
+      proxyWithClients: newSamples(),
     };
     for (let round = 0; round <= rounds; round++) {
       /** @type {Measured | undefined} */
@@ -111,6 +123,7 @@ function measureLatency() {
       forward: medians(samples.forward),
       forwardAsItComes: medians(samples.forwardAsItComes),
       proxy: medians(samples.proxy),
+      proxyWithClients: medians(samples.proxyWithClients),
     };
   });
 }
