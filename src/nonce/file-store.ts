@@ -1,7 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import { lstatSync, readFileSync, realpathSync } from 'node:fs';
-import { mkdir, open, readdir, rename, rm } from 'node:fs/promises';
+import { mkdir, open, rename } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
+import { removeLeftovers, syncFolder } from '../durable-file.js';
 import { Ownership, type OwnershipOptions } from './ownership.js';
 import { CorruptStateError, type NonceState, type NonceStore } from './store.js';
 
@@ -138,25 +139,6 @@ export function resolveLinks(path: string): string {
       throw Object.assign(new Error(`${path} is a link to nothing`, { cause: error }), { code: 'ENOENT' });
     }
     return join(realpathSync(dirname(path)), basename(path));
-  }
-}
-
-/** Temp files of owners that were killed in the middle of a write. */
-async function removeLeftovers(file: string): Promise<void> {
-  const prefix = `${basename(file)}.tmp-`;
-  for (const name of await readdir(dirname(file))) {
-    if (name.startsWith(prefix)) await rm(join(dirname(file), name), { force: true });
-  }
-}
-
-async function syncFolder(folder: string): Promise<void> {
-  // Windows cannot open a folder; there a rename is durable without it.
-  if (process.platform === 'win32') return;
-  const handle = await open(folder, 'r');
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
   }
 }
 

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
-import { mkdir, open, readdir, readFile, rename, rm, type FileHandle } from 'node:fs/promises';
-import { basename, dirname, join } from 'node:path';
+import { mkdir, open, readFile, rename, rm, type FileHandle } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { removeLeftovers, syncFolder } from '../durable-file.js';
 import { parseAmount } from './decimal.js';
 import type { Entry } from './spending.js';
 
@@ -213,23 +214,4 @@ function damaged(path: string, line: number): SpendingError {
     `${path} is not a ledger of spending: line ${line} cannot be read. Nothing was changed. Repair: restore the ` +
       `file from a backup, or move the file away: the day then starts at zero.`,
   );
-}
-
-/** Temp files of processes that were killed in the middle of a write. */
-async function removeLeftovers(path: string): Promise<void> {
-  const prefix = `${basename(path)}.tmp-`;
-  for (const name of await readdir(dirname(path))) {
-    if (name.startsWith(prefix)) await rm(join(dirname(path), name), { force: true });
-  }
-}
-
-async function syncFolder(folder: string): Promise<void> {
-  // Windows cannot open a folder; there a rename is durable without it.
-  if (process.platform === 'win32') return;
-  const handle = await open(folder, 'r');
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
 }
