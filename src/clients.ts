@@ -21,10 +21,11 @@ export interface Credentials {
 }
 
 /** What a client signed. */
-export interface SignedCall extends Credentials {
+export interface SignedCall {
+  readonly apiSign: string | undefined;
+  readonly pathAccount: string | undefined;
   /** `/0/private/<Name>` with its query. */
   readonly path: string;
-  readonly body: Buffer;
 }
 
 /** Who calls, for which account, under which rules. */
@@ -37,7 +38,7 @@ export interface Caller {
    * Checks the caller's own signature, where it must have one, over the body as it came and with the nonce it wrote.
    * Throws ProxyError `invalid-signature`.
    */
-  verify(call: SignedCall, nonce: () => string | undefined): void;
+  verify(call: SignedCall, body: Buffer, nonce: () => string | undefined): void;
 }
 
 /** A program that may call. What it names (secret, certSubject, sources, expires) has to hold, all of it. */
@@ -114,9 +115,9 @@ export class Clients {
     if (client === undefined) return this.#owner(key, credentials);
     this.#admit(client, credentials);
     const account = this.#accountOf(client, credentials.pathAccount);
-    const verify: Caller['verify'] = (call, nonce) => {
+    const verify: Caller['verify'] = (call, body, nonce) => {
       if (client.signer === undefined) return;
-      const signed = verifySignature(client.signer, call, nonce());
+      const signed = verifySignature(client.signer, call, body, nonce());
       if (client.replays?.accept(signed) === false)
         throw new ProxyError(
           'invalid-signature',
@@ -144,7 +145,7 @@ export class Clients {
       client: OWNER,
       account,
       rules: this.#otherwise,
-      verify: (call, nonce) => void verifySignature(account.signer, call, nonce()),
+      verify: (call, body, nonce) => void verifySignature(account.signer, call, body, nonce()),
     };
   }
 
@@ -181,7 +182,8 @@ export class Clients {
   #admit(client: KnownClient, { address }: Credentials): void {
     if (client.expires !== undefined && this.#now() >= client.expires)
       throw unknownKey(`the credentials of ${client.name} have expired`);
-    if (!client.comesFrom(address)) throw denied(`${client.name} may not call from this address`);
+    // Told like a key nobody has: whoever tries keys from elsewhere learns nothing, and is slowed down.
+    if (!client.comesFrom(address)) throw unknownKey(`${client.name} may not call from this address`);
     if (client.signer === undefined && client.certSubject === undefined && !isLocal(address))
       throw unknownKey(`${client.name} has no secret: it is served on loopback only`);
   }
@@ -203,12 +205,16 @@ export class Clients {
  * Gives the nonce that was signed. A library signs the path it knows, which may or may not have the prefix of its
  * base URL.
  */
-function verifySignature(signer: Signer, call: SignedCall, nonce: string | undefined): string {
-  const { apiSign, pathAccount } = call;
+function verifySignature(
+  signer: Signer,
+  { path, apiSign, pathAccount }: SignedCall,
+  body: Buffer,
+  nonce: string | undefined,
+): string {
   if (apiSign === undefined) throw badSignature('API-Sign is missing');
   if (nonce === undefined) throw badSignature('the body has no nonce, or more than one');
-  const matches = (path: string): boolean => sameText(signer.sign(path, nonce, call.body), apiSign);
-  if (!matches(call.path) && (pathAccount === undefined || !matches(`/accounts/${pathAccount}${call.path}`)))
+  const matches = (signed: string): boolean => sameText(signer.sign(signed, nonce, body), apiSign);
+  if (!matches(path) && (pathAccount === undefined || !matches(`/accounts/${pathAccount}${path}`)))
     throw badSignature('API-Sign does not fit the call');
   return nonce;
 }

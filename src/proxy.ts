@@ -1,4 +1,4 @@
-import type { Clients, SignedCall } from './clients.js';
+import type { Clients, Credentials, SignedCall } from './clients.js';
 import { ProxyError } from './errors.js';
 import type { Account } from './kraken/account.js';
 import { parseBody, type BodyTemplate } from './kraken/body.js';
@@ -10,9 +10,11 @@ import type { Lane } from './lane/lane.js';
 import { newCallRecord, type CallRecord } from './log.js';
 import type { Decision, Finding, Policy } from './policy/policy.js';
 
-/** A client's private call as it arrived, whole. */
-export interface PrivateCall extends SignedCall {
+/** A client's private call as it arrives. */
+export interface PrivateCall extends Credentials, SignedCall {
   readonly requestId: string;
+  /** The whole body; only read for a caller whose key is known. Rejects with ProxyError, or when the client is gone. */
+  readonly readBody: () => Promise<Buffer>;
   /** The name after `/0/private/`. */
   readonly endpoint: string;
   readonly contentType: string | undefined;
@@ -98,10 +100,11 @@ export class Proxy {
       const { account } = caller;
       record.client = caller.client;
       record.account = account.name;
-      const body = parseBody(call.body, call.contentType, { dropOtp: account.otp !== undefined });
-      caller.verify(call, body.clientNonce);
+      const bytes = await call.readBody();
+      const body = parseBody(bytes, call.contentType, { dropOtp: account.otp !== undefined });
+      caller.verify(call, bytes, body.clientNonce);
 
-      const fields = (): Fields => fieldsOf(call, body);
+      const fields = (): Fields => fieldsOf(call, bytes, body);
       const asked = policy.decide({ ...caller, account: account.name, endpoint, fields });
       decision = asked instanceof Promise ? await asked : asked;
       enforce(decision, record); // before anything is queued or a nonce is spent
@@ -221,10 +224,10 @@ export class Proxy {
  * The fields of a call, for rules that look into it. A query is signed and sent as it is, and Kraken might read fields
  * from there too.
  */
-function fieldsOf({ path, body }: PrivateCall, { format }: BodyTemplate): Fields {
+function fieldsOf({ path }: PrivateCall, bytes: Buffer, { format }: BodyTemplate): Fields {
   if (path.includes('?'))
     throw new ProxyError('invalid-body', 'limits on orders allow no query beside the body');
-  return readFields(body, format);
+  return readFields(bytes, format);
 }
 
 /** One signed call on its way. */

@@ -24,9 +24,13 @@ export interface PublicApiParts {
   readonly record: (call: CallRecord) => void;
 }
 
+/** Beyond these a public call is refused: nobody has to prove who they are to make one. */
+const MAX_UNDER_WAY = 256;
+
 /** Public calls: unsigned, without a nonce, beside the lanes. */
 export class PublicApi {
   readonly #parts: PublicApiParts;
+  #underWay = 0;
 
   constructor(parts: PublicApiParts) {
     this.#parts = parts;
@@ -38,6 +42,7 @@ export class PublicApi {
     record.account = 'none';
     const started = performance.now();
     const reply = this.#send(call, record).finally(() => {
+      this.#underWay--;
       record.totalMs = performance.now() - started;
       this.#parts.record(record);
     });
@@ -47,6 +52,8 @@ export class PublicApi {
   async #send(call: PublicCall, record: CallRecord): Promise<UpstreamReply> {
     const sent = performance.now();
     try {
+      if (++this.#underWay > MAX_UNDER_WAY)
+        throw new ProxyError('queue-full', 'too many public calls are under way', { retryAfterSeconds: 1 });
       const path = `/0/public/${call.endpoint}${queryOf(call)}`;
       const headers = { ...call.headers };
       if (call.acceptEncoding !== undefined) headers['accept-encoding'] = call.acceptEncoding;

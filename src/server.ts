@@ -83,7 +83,9 @@ export async function openServer(options: ServerOptions): Promise<Server> {
   const nonces = new OwnedNonces(metrics.nonceIssued);
   const publicUpstream = new Upstream({ ...config.upstream, url, connections: PUBLIC_CONNECTIONS });
   const userAgent = `kraken-signing-proxy/${version}`;
-  const market = new KrakenMarket({ send: (path) => getPublic(publicUpstream, path, userAgent) });
+  // Of its own: a flood of public calls must not hold up the price that an order waits for.
+  const marketUpstream = new Upstream({ ...config.upstream, url, connections: 2 });
+  const market = new KrakenMarket({ send: (path) => getPublic(marketUpstream, path, userAgent) });
   let spending: Spending | undefined;
   const ownLedger = (): Spending => {
     if (spending !== undefined) return spending;
@@ -214,7 +216,7 @@ export async function openServer(options: ServerOptions): Promise<Server> {
       ?.close()
       .catch((error: unknown) => log.error({ err: error }, 'the day’s ledger was not closed'));
     await nonces.close().finally(async () => {
-      await publicUpstream.close();
+      await Promise.all([publicUpstream.close(), marketUpstream.close()]);
       await Promise.all(listeners.map((listener) => listener.close(LAST_ANSWERS_MS)));
       await sandbox?.close();
     });

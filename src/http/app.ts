@@ -5,7 +5,7 @@ import type { UpstreamReply } from '../kraken/transport.js';
 import type { Log } from '../log.js';
 import { HungUp, type Answer, type Proxy } from '../proxy.js';
 import type { PublicApi } from '../public-api.js';
-import { readBody, RequestAbandoned } from './body.js';
+import { BodyBudget, readBody, RequestAbandoned, type BodyRoom } from './body.js';
 import { headersForClient, headersForHttp2, headersForKraken, refuseBrowsers } from './headers.js';
 import type { SlowDown } from './slow-down.js';
 import { parseTarget, type Target } from './target.js';
@@ -28,6 +28,8 @@ export interface AppParts {
 }
 
 const ONE_WRITE_BYTES = 8_192;
+/** All bodies together, from their first byte until their call is answered. */
+const MAX_BODIES_BYTES = 64 * 1024 * 1024;
 /** Errors of somebody who is not who they say. */
 const BAD_CREDENTIALS: ReadonlySet<ErrorCode> = new Set(['invalid-key', 'invalid-signature']);
 
@@ -39,12 +41,17 @@ const BAD_CREDENTIALS: ReadonlySet<ErrorCode> = new Set(['invalid-key', 'invalid
 export function createApp(parts: AppParts): RequestListener {
   const { proxy, publicApi, maxBodyBytes, bodyTimeoutMs, userAgent } = parts;
   const hosts = new Set(parts.hosts);
+  const budget = new BodyBudget(Math.max(MAX_BODIES_BYTES, 2 * maxBodyBytes));
 
-  const privateCall = async (
+  const bodyOf = async (incoming: IncomingMessage, room: BodyRoom): Promise<Buffer> =>
+    await readBody(incoming, { maxBytes: maxBodyBytes, timeoutMs: bodyTimeoutMs, room });
+
+  const privateCall = (
     incoming: IncomingMessage,
     target: Target,
     requestId: string,
-  ): Promise<Answer> => {
+    room: BodyRoom,
+  ): Answer => {
     const { headers, socket } = incoming;
     refuseRepeatedCredentials(incoming);
     if (
@@ -57,7 +64,6 @@ export function createApp(parts: AppParts): RequestListener {
         'a nonce or otp belongs in the body, not in the query or a header',
       );
     }
-    const body = await readBody(incoming, maxBodyBytes, bodyTimeoutMs);
     return proxy.call({
       requestId,
       apiKey: single(headers['api-key']),
@@ -69,7 +75,7 @@ export function createApp(parts: AppParts): RequestListener {
       endpoint: target.name,
       path: `/0/private/${target.name}${target.query}`,
       contentType: headers['content-type'],
-      body,
+      readBody: () => bodyOf(incoming, room),
       headers: headersForKraken(headers, userAgent),
       skipStartup: headers['x-proxy-startup'] === 'skip',
     });
@@ -79,9 +85,10 @@ export function createApp(parts: AppParts): RequestListener {
     incoming: IncomingMessage,
     target: Target,
     requestId: string,
+    room: BodyRoom,
   ): Promise<Answer> => {
     const { headers, method } = incoming;
-    const body = method === 'POST' ? await readBody(incoming, maxBodyBytes, bodyTimeoutMs) : undefined;
+    const body = method === 'POST' ? await bodyOf(incoming, room) : undefined;
     return publicApi.call({
       requestId,
       endpoint: target.name,
@@ -100,12 +107,15 @@ export function createApp(parts: AppParts): RequestListener {
   ): Promise<void> => {
     const { remoteAddress: address } = incoming.socket;
     const { count, heldMs } = parts.slowDown.failed(address);
-    parts.log.warn({ requestId, address, error: error.code, count, heldMs }, 'bad credentials');
+    // A flood must not fill the log as well: after the tenth, every failure that doubles the count.
+    if (count <= 10 || Number.isInteger(Math.log2(count)))
+      parts.log.warn({ requestId, address, error: error.code, count, heldMs }, 'bad credentials');
     await parts.slowDown.hold(heldMs, (hungUp) => outgoing.once('close', hungUp));
   };
 
   const serve = async (incoming: IncomingMessage, outgoing: ServerResponse): Promise<void> => {
     const requestId = parts.nextRequestId();
+    const room = budget.open();
     let called = false;
     try {
       refuseBrowsers(incoming.headers, hosts);
@@ -119,7 +129,9 @@ export function createApp(parts: AppParts): RequestListener {
         methodNotAllowed(outgoing, requestId, isPrivate ? 'POST' : 'GET, POST');
         return;
       }
-      const answer = await (isPrivate ? privateCall : publicCall)(incoming, target, requestId);
+      const answer = isPrivate
+        ? privateCall(incoming, target, requestId, room)
+        : await publicCall(incoming, target, requestId, room);
       called = true;
       onHangUp(incoming, outgoing, () => answer.hangUp());
       writeReply(outgoing, requestId, await answer.reply);
@@ -133,6 +145,8 @@ export function createApp(parts: AppParts): RequestListener {
       if (!called) parts.refused(requestId, error);
       if (BAD_CREDENTIALS.has(error.code)) await holdBack(incoming, outgoing, requestId, error);
       if (!outgoing.destroyed) writeError(outgoing, requestId, error);
+    } finally {
+      room.leave();
     }
   };
 

@@ -9,12 +9,55 @@ export class RequestAbandoned extends Error {
   }
 }
 
+/** Room for one call's body. */
+export interface BodyRoom {
+  /** Takes more of it. Throws ProxyError `queue-full` when all bodies together have used theirs up. */
+  take(bytes: number): void;
+  /** Gives it all back. */
+  leave(): void;
+}
+
+/** The memory that all bodies together may take: a thousand callers of a mebibyte each are too many. */
+export class BodyBudget {
+  readonly #maxBytes: number;
+  #taken = 0;
+
+  constructor(maxBytes: number) {
+    this.#maxBytes = maxBytes;
+  }
+
+  open(): BodyRoom {
+    let own = 0;
+    return {
+      take: (bytes) => {
+        if (this.#taken + bytes > this.#maxBytes)
+          throw new ProxyError('queue-full', 'too many large bodies are under way', { retryAfterSeconds: 1 });
+        own += bytes;
+        this.#taken += bytes;
+      },
+      leave: () => {
+        this.#taken -= own;
+        own = 0;
+      },
+    };
+  }
+}
+
+export interface ReadBodyOptions {
+  readonly maxBytes: number;
+  readonly timeoutMs: number;
+  readonly room: BodyRoom;
+}
+
 /**
  * Reads a request's body. Rejects with ProxyError `body-too-large`, with `invalid-body` when it is encoded or
- * takes longer than `timeoutMs`, or with RequestAbandoned. What is left of a refused body is read and dropped
+ * takes longer than `timeoutMs`, `queue-full` when there is no room, or with RequestAbandoned. What is left of a refused body is read and dropped
  * by node:http, so that the client gets to see its answer.
  */
-export function readBody(incoming: IncomingMessage, maxBytes: number, timeoutMs: number): Promise<Buffer> {
+export function readBody(
+  incoming: IncomingMessage,
+  { maxBytes, timeoutMs, room }: ReadBodyOptions,
+): Promise<Buffer> {
   const { 'content-length': length, 'content-encoding': encoding } = incoming.headers;
   if (Number(length ?? 0) > maxBytes) return Promise.reject(tooLarge(maxBytes));
   if (encoding !== undefined && encoding !== 'identity') {
@@ -37,8 +80,16 @@ export function readBody(incoming: IncomingMessage, maxBytes: number, timeoutMs:
     };
     const onData = (chunk: Buffer): void => {
       size += chunk.length;
-      if (size > maxBytes) fail(tooLarge(maxBytes));
-      else chunks.push(chunk);
+      if (size > maxBytes) {
+        fail(tooLarge(maxBytes));
+        return;
+      }
+      try {
+        room.take(chunk.length);
+        chunks.push(chunk);
+      } catch (error) {
+        fail(error as Error);
+      }
     };
     const onEnd = (): void => {
       if (isReset(incoming)) {

@@ -39,6 +39,13 @@ const NOT_TO_KRAKEN = new Set([
   'x-real-ip',
   'origin',
   'referer',
+  // Ways to make somebody behind us see another request than the one that was judged and signed.
+  'x-http-method',
+  'x-http-method-override',
+  'x-method-override',
+  'x-original-url',
+  'x-rewrite-url',
+  'range',
 ]);
 const NOT_TO_KRAKEN_PREFIXES = ['x-forwarded-', 'x-proxy-', 'cf-'];
 
@@ -65,6 +72,7 @@ export function headersForKraken(headers: IncomingHttpHeaders, userAgent: string
   for (const name in headers) {
     if (NOT_TO_KRAKEN.has(name) || named?.has(name) === true) continue;
     if (NOT_TO_KRAKEN_PREFIXES.some((prefix) => name.startsWith(prefix))) continue;
+    if (name.includes('_')) continue; // some servers read API_Key as API-Key
     const value = headers[name];
     if (value !== undefined) kept[name] = Array.isArray(value) ? value.join(', ') : value;
   }

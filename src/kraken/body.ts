@@ -116,6 +116,7 @@ function only<T, R>(items: readonly T[], read: (item: T) => R): R | undefined {
 
 /** The bytes from `from` on without the cuts (in order, apart): a view where one piece is left, else a copy. */
 function without(bytes: Buffer, from: number, cuts: readonly Span[]): Buffer {
+  if (cuts.length > MAX_OWN_FIELDS) throw invalid(`more than ${MAX_OWN_FIELDS} fields named nonce or otp`);
   const pieces: Buffer[] = [];
   let at = from;
   for (const cut of cuts) {
@@ -131,6 +132,14 @@ function without(bytes: Buffer, from: number, cuts: readonly Span[]): Buffer {
  * NULs around it or cut off at a NUL or bracket (PHP). Which parser Kraken uses is not known.
  */
 const LOOKALIKE = /^[\s\0-\x1f]*(nonce|otp)[\s\0-\x1f]*(?:$|[[\0])/i;
+
+/** Kraken's names are short. A long one costs time to decode, and only an attacker writes it. */
+const MAX_NAME_BYTES = 256;
+const MAX_OWN_FIELDS = 16;
+
+function longName(): ProxyError {
+  return invalid(`a field's name is longer than ${MAX_NAME_BYTES} bytes`);
+}
 
 /** Whether a raw name that starts with this byte needs a look: one of our letters, a blank, or encoded. */
 function mayBeOwn(first: number | undefined): boolean {
@@ -173,6 +182,7 @@ function parseForm(bytes: Buffer, contentType: string | undefined, dropOtp: bool
   forEachField(bytes, (start, nameEnd, end) => {
     anyPair ||= nameEnd < end;
     if (!mayBeOwn(bytes[start])) return;
+    if (nameEnd - start > MAX_NAME_BYTES) throw longName();
     const name = decodeFormText(bytes, start, nameEnd);
     if (!isOwn(name, dropOtp)) return;
     if (name === 'nonce') nonces.push({ start: Math.min(nameEnd + 1, end), end });
@@ -234,6 +244,7 @@ function parseJson(
   const nonces: Span[] = [];
   const close = skipObject(bytes, open, 1, (start, key, keyEnd, value, end) => {
     if (!mayBeOwn(bytes[key + 1])) return;
+    if (keyEnd - key > MAX_NAME_BYTES) throw longName();
     const text = bytes.toString('utf8', key + 1, keyEnd - 1);
     // Only a name, checked just before and only compared: no value ever goes through JSON.parse.
     const name = text.includes('\\') ? (JSON.parse(`"${text}"`) as string) : text;

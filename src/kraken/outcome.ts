@@ -14,9 +14,37 @@ const RESULT_WITH_BLANKS = /^\s*\{\s*"error"\s*:\s*\[\s*\]\s*,\s*"result"\s*:/;
 /** Kraken's envelopes with an error are short; a longer body is read only as far as its beginning tells. */
 const MAX_ERROR_BODY = 65_536;
 
-/** After these an order may stand all the same (KRAKEN.md 4.2), after the last one a part of it (4.1). */
-const AMBIGUOUS =
-  /^(?:EService: ?(?:Unavailable|Busy|Timeout)|EGeneral: ?(?:Internal error|Unknown error)|EDatabase: ?Internal error|EOrder: ?Reduce only: ?Position is closed)/;
+/**
+ * After these nothing was executed for certain (KRAKEN.md 4.1), each with any detail after a further colon. No complete
+ * catalogue exists: whatever is not in this one leaves the outcome open.
+ */
+const CERTAINLY_REFUSED: Readonly<Record<string, string>> = {
+  API: 'Invalid nonce|Rate limit exceeded|Invalid key|Invalid signature|Bad request|Feature disabled',
+  General:
+    'Too many requests|Temporary lockout|Permission denied|Unknown method|Invalid arguments|Invalid User.*',
+  Service: 'Throttled|Market in (?:cancel_only|post_only) mode|Deadline elapsed',
+  Auth: 'Rate limit exceeded|Too many requests|Failed|Account temporary disabled|Account unconfirmed',
+  Account: 'Invalid permissions',
+  Session: 'Invalid session',
+  Query: 'Unknown asset|Unknown asset pair|Invalid asset pair',
+  Order:
+    'Insufficient funds|Insufficient margin|Margin allowance exceeded|Margin level too low|' +
+    'Margin position size exceeded|Cannot open position|Cannot open opposing position|Order minimum not met|' +
+    'Cost minimum not met|Tick size check failed|Invalid price|Invalid order|Unknown order|Unknown position|' +
+    'Orders limit exceeded|Positions limit exceeded|Scheduled orders limit exceeded|Rate limit exceeded|' +
+    'Domain rate limit exceeded|Trading agreement required|Reduce only: ?(?:No position exists|Non-PC)|Cancel pending',
+  Trade: 'Locked|User Locked|Invalid request',
+  BM: 'limit exceeded: ?CAL',
+  Funding:
+    'Max fee exceeded|Invalid amount|Invalid reference id|Unknown reference id|Unknown withdraw key|Unknown asset|' +
+    'No funding method|Too many addresses|Invalid staking method',
+  Earnings: 'Below min|Above max|Busy|Permission denied|Insufficient funds',
+};
+const REFUSED = new RegExp(
+  `^(?:${Object.entries(CERTAINLY_REFUSED)
+    .map(([category, texts]) => `E${category}: ?(?:${texts})`)
+    .join('|')})(?:$|:)`,
+);
 
 /** Reads a whole reply's outcome (KRAKEN.md 4). The body is looked at, never changed. */
 export function verdictOf(reply: UpstreamReply): Verdict {
@@ -36,9 +64,12 @@ export function verdictOf(reply: UpstreamReply): Verdict {
   const envelope = body.length <= MAX_ERROR_BODY ? envelopeOf(body) : undefined;
   if (envelope === undefined) return { outcome: 'unknown', error: undefined };
   const { errors, hasResult } = envelope;
-  const error = errors.find((text) => text.startsWith('E')) ?? errors[0];
-  if (error?.startsWith('E') === true) {
-    return { outcome: errors.some((text) => AMBIGUOUS.test(text)) ? 'unknown' : 'refused', error };
+  const failures = errors.filter((text) => text.startsWith('E'));
+  const error = failures[0] ?? errors[0];
+  if (failures.length > 0) {
+    // With a result beside it even a certain refusal tells of a part only.
+    const isCertain = !hasResult && failures.every((text) => REFUSED.test(text));
+    return { outcome: isCertain ? 'refused' : 'unknown', error };
   }
   const onlyWarnings = errors.every((text) => text.startsWith('W'));
   return { outcome: onlyWarnings && hasResult ? 'executed' : 'unknown', error };

@@ -41,15 +41,18 @@ it.concurrent(
   'a process that slept through the loss of its lock sends nothing of what waited, and exits 75',
   () =>
     inWorld(async (world) => {
-      const sleeper = await world.ready({ config: { queue: { maxWaitMs: 60_000 } } });
+      const gate = await world.gate();
+      const sleeper = await world.ready({
+        config: { queue: { maxWaitMs: 60_000 }, upstream: { url: gate.url } },
+      });
       const standby = world.start({ config: { nonce: { standby: true } } });
       await standby.line('standby');
       // Three calls at the moment it falls asleep: in flight, waiting in the lane, waiting in the socket.
       const client = world.client(sleeper.url, 'sleeper');
       expectServed(await client.private('Balance'));
-      world.sandbox.fault({ kind: 'delay', delayMs: 500 });
+      gate.shut();
       const inFlight = client.private('Balance');
-      await until('a call in flight', () => world.sandbox.inFlight === 1);
+      await until('a call in flight', () => noncesAt(world.sandbox, 'sleeper').length === 2);
       const inLane = client.private('AddOrder', {
         pair: 'XBTUSD',
         type: 'buy',
@@ -67,6 +70,7 @@ it.concurrent(
       const sent = noncesAt(world.sandbox, 'sleeper').length;
       expect(sent).toBe(2);
 
+      gate.open();
       sleeper.kill('SIGCONT');
       const wokeAt = performance.now();
       expectServed(await inFlight);

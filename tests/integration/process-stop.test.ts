@@ -16,12 +16,13 @@ it.concurrent.each(['SIGTERM', 'SIGINT'] as const)(
   '%s under load: the call in flight gets its answer, what waits is refused, the exact floor is written, exit 0',
   (signal) =>
     inWorld(async (world) => {
-      const proxy = await world.ready();
+      const gate = await world.gate();
+      const proxy = await world.ready({ config: { upstream: { url: gate.url } } });
       const client = world.client(proxy.url);
       expectServed(await client.private('Balance'));
-      world.sandbox.fault({ kind: 'delay', delayMs: 500 });
+      gate.shut();
       const inFlight = client.private('Balance');
-      await until('a call in flight', () => world.sandbox.inFlight === 1);
+      await until('a call in flight', () => world.sandbox.receivedCount === 2);
       const waiting = Array.from({ length: 20 }, () => client.private('Balance'));
       await until('a line', async () => (await world.gauge(proxy, 'lane_waiting')) === 20);
       proxy.kill(signal);
@@ -32,6 +33,7 @@ it.concurrent.each(['SIGTERM', 'SIGINT'] as const)(
           error: ['EService:Busy'],
         });
       }
+      gate.open();
       expectServed(await inFlight);
       expect(await proxy.exit()).toEqual({ code: 0, signal: null });
       const nonces = noncesAt(world.sandbox);
@@ -84,10 +86,11 @@ it.concurrent(
   "a key's first call that becomes whole during the stop is refused: it would be cut off in flight",
   () =>
     inWorld(async (world) => {
-      const proxy = await world.ready({ config: { lanes: 'key' } });
-      world.sandbox.fault({ kind: 'delay', delayMs: 1_000 });
+      const gate = await world.gate();
+      const proxy = await world.ready({ config: { lanes: 'key', upstream: { url: gate.url } } });
+      gate.shut();
       const inFlight = world.client(proxy.url).private('Balance');
-      await until('a call in flight', () => world.sandbox.inFlight === 1);
+      await until('a call in flight', () => world.sandbox.receivedCount === 1);
       const { hostname, port } = new URL(proxy.url);
       const headers = {
         'api-key': ALICE,
@@ -104,11 +107,12 @@ it.concurrent(
       });
       await new Promise((resolve) => half.write('a=', resolve));
       // The proxy has seen the half once it has answered a request sent after it.
-      expectServed(await world.client(proxy.url).raw('GET', '/0/public/Time'));
+      expect((await world.client(proxy.url).raw('GET', '/nowhere')).status).toBe(404);
       proxy.kill('SIGTERM');
       await proxy.line('stopping');
       half.end('b=');
       expect(await answer).toBe('shutting-down');
+      gate.open();
       expectServed(await inFlight);
       expect(await proxy.exit()).toEqual({ code: 0, signal: null });
       expect(noncesAt(world.sandbox)).toHaveLength(1);

@@ -129,16 +129,18 @@ it.concurrent(
     inWorld(async (world) => {
       const [port, opsPort] = [await freePort(), await freePort()];
       const ports = { listen: { port }, ops: { port: opsPort } };
-      const owner = await world.ready({ config: ports });
+      const gate = await world.gate();
+      const owner = await world.ready({ config: { ...ports, upstream: { url: gate.url } } });
       const standby = world.start({ config: { ...ports, nonce: { standby: true } } });
       await standby.line('standby');
-      world.sandbox.fault({ kind: 'delay', delayMs: 1_500 });
+      gate.shut();
       const last = world.client(owner.url).private('Balance');
-      await until('the last call in flight', () => world.sandbox.inFlight === 1);
+      await until('the last call in flight', () => noncesAt(world.sandbox).length === 1);
       owner.kill('SIGTERM');
       await standby.line('listening');
       expectNotOwner(await world.client(standby.url).private('Balance'));
       expect(await world.readiness(standby)).toMatchObject({ status: 503, reason: 'standby' });
+      gate.open();
       expectServed(await last);
       expect(await owner.exit()).toEqual({ code: 0, signal: null });
       await standby.line('ready');

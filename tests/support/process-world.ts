@@ -7,6 +7,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { DEMO_KEYS } from '../../src/sandbox/demo-keys.js';
 import { openSandbox, type Sandbox, type SandboxOptions } from '../../src/sandbox/sandbox.js';
+import { openGate, type Gate } from './gate.js';
 import { TestClient } from './http.js';
 import { testConfig, type ConfigParts } from './proxy-world.js';
 import type { SignedReply } from './sign.js';
@@ -168,6 +169,7 @@ export class ProcessWorld {
   readonly holder = `${this.stateFile}.holder`;
   readonly #processes: ProxyProcess[] = [];
   readonly #cleanups: (() => unknown)[] = [];
+  readonly #scrapers = new Map<ProxyProcess, TestClient>();
   #configs = 0;
   #firstStartMs = 0;
 
@@ -228,6 +230,14 @@ export class ProcessWorld {
     return client;
   }
 
+  /** A gate in front of the sandbox, closed with the world: for a call that stays in flight until the test says. */
+  async gate(): Promise<Gate> {
+    const gate = await openGate();
+    gate.leadTo(this.sandbox.url);
+    this.onClose(() => gate.close());
+    return gate;
+  }
+
   /** Bots that call until they are stopped. */
   bots(url: string, count = 6): Bots {
     const bots = new Bots(url, count);
@@ -245,7 +255,10 @@ export class ProcessWorld {
 
   /** The value of a metric without labels; its name without the prefix. */
   async gauge(proxy: ProxyProcess, name: string): Promise<number> {
-    const { body } = await this.client(proxy.opsUrl).raw('GET', '/metrics');
+    // One connection for all looks: a thousand of them, and the listener takes no more.
+    let client = this.#scrapers.get(proxy);
+    if (client === undefined) this.#scrapers.set(proxy, (client = this.client(proxy.opsUrl)));
+    const { body } = await client.raw('GET', '/metrics');
     return Number(new RegExp(`^kraken_proxy_${name} (.*)$`, 'm').exec(body.toString())?.[1]);
   }
 

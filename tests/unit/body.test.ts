@@ -177,6 +177,9 @@ describe('a JSON object', () => {
 
 describe('a body is refused', () => {
   it.each([
+    ['with a name long enough to cost time', `${'%20'.repeat(100)}nonce=1&a=1`, /longer than 256 bytes/],
+    ['JSON with such a name', `{"${'\\u0020'.repeat(50)}nonce":1}`, /longer than 256 bytes/],
+    ['with a crowd of nonces', 'nonce=1&'.repeat(17), /more than 16 fields/],
     ['a JSON array', '[1]', /not a JSON object/],
     ['a JSON array after blanks', ' \n[{"nonce":1}]', /not a JSON object/],
     ['a JSON string', '"nonce=1"', /not a JSON object/],

@@ -61,6 +61,15 @@ const UNKNOWN = [
   'EDatabase:Internal error',
   'EGeneral:Unknown error',
   'EOrder:Reduce only:Position is closed',
+  // Not in any list: nobody knows.
+  'EGeneral:Timeout',
+  'EOrder:Internal error',
+  'EAPI:Internal error',
+  'EService:Gateway timeout',
+  'EService:Request timed out',
+  'EOrder:Insufficient funds and more',
+  'ENew:Invalid nonce',
+  'XEAPI:Invalid nonce',
 ];
 
 describe('the outcome of a call', () => {
@@ -75,6 +84,11 @@ describe('the outcome of a call', () => {
   it('is unknown when one of several errors is ambiguous', () => {
     const errors = ['EOrder:Insufficient funds', 'EService:Unavailable'];
     expect(verdict(envelope(...errors))).toEqual({ outcome: 'unknown', error: errors[0] });
+  });
+
+  it('is unknown when a refusal comes with a result: it may be that of a part', () => {
+    const body = '{"error":["EOrder:Insufficient funds"],"result":{"txid":["O"]}}';
+    expect(verdict(body)).toEqual({ outcome: 'unknown', error: 'EOrder:Insufficient funds' });
   });
 
   it('is told by the error, not by the warning before it', () => {
