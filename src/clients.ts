@@ -121,7 +121,7 @@ export class Clients {
       if (client.replays?.accept(signed) === false)
         throw new ProxyError(
           'invalid-signature',
-          `${client.name} has sent this nonce before, or one far above it`,
+          `the nonce of ${client.name} is not fresh: used before, or too far below its highest`,
         );
     };
     return { client: client.name, account, rules: client.rules, verify };

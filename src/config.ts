@@ -13,7 +13,7 @@ import {
   upstreamKind,
   upstreamOrigin,
 } from './config/addresses.js';
-import { readClients, type ClientConfig } from './config/clients.js';
+import { readClients, RESERVED_NAMES, type ClientConfig } from './config/clients.js';
 import { parseJsonText, type JsonOddKey } from './config/json-text.js';
 import {
   closestName,
@@ -27,7 +27,7 @@ import {
 import { isObject, References } from './config/references.js';
 import { configJsonSchema, configSchema, type LogLevel } from './config/schema.js';
 
-export { ConfigError, configJsonSchema };
+export { ConfigError, configJsonSchema, RESERVED_NAMES };
 export type { AccountConfig, ClientConfig, ConfigMistake, LogLevel, Tier };
 
 /** Every option in force. What each means, its unit and its limits stand in `config/schema.ts`. */

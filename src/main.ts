@@ -7,6 +7,7 @@ import { newClient } from './cli/client.js';
 import { importNonce, jumpNonce, showNonce } from './cli/nonce.js';
 import { UsageError, type Terminal } from './cli/terminal.js';
 import { configJsonSchema, loadConfig, type Config } from './config.js';
+import { CertificateFiles } from './http/tls-certificates.js';
 import { createLog, createLogOutput } from './log.js';
 import { DEMO_KEYS } from './sandbox/demo-keys.js';
 import { openSandbox } from './sandbox/sandbox.js';
@@ -82,17 +83,15 @@ async function main(): Promise<void> {
   if (operands.length !== (TAKES_OPERAND.has(call) ? 1 : 0)) {
     throw new UsageError(
       operands.length === 0
-        ? `${call} needs one more word; see --help`
+        ? `${call} needs a ${call === 'client new' ? 'name: client new grid-bot' : 'file: nonce import FILE'}`
         : `what is "${operands.join(' ')}"? See --help`,
     );
   }
   switch (call) {
     case 'serve':
       return serve(config());
-    case 'check': {
-      check(config());
-      return;
-    }
+    case 'check':
+      return check(config());
     case 'nonce show': {
       showNonce(config(), terminal);
       return;
@@ -179,7 +178,8 @@ async function serve(config: Config): Promise<void> {
   }
 }
 
-function check(config: Config): void {
+async function check(config: Config): Promise<void> {
+  if (config.listen.tls !== undefined) await CertificateFiles.load(config.listen.tls);
   for (const warning of config.warnings) terminal.print(`warning: ${warning}`);
   const names = config.accounts.map(({ name }) => name).join(', ');
   const clients = config.clients?.map(({ name }) => name).join(', ') ?? 'none (any program on this machine)';
@@ -226,7 +226,7 @@ function readArguments(): Arguments {
         port: { type: 'string', default: '8789' },
         'delay-ms': { type: 'string', default: '0' },
         yes: { type: 'boolean', default: false },
-        help: { type: 'boolean', default: false },
+        help: { type: 'boolean', default: false, short: 'h' },
         version: { type: 'boolean', default: false },
       },
     });

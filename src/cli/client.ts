@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import { RESERVED_NAMES } from '../config.js';
 import { UsageError, type Terminal } from './terminal.js';
 
 export interface ClientNewOptions {
@@ -12,6 +13,7 @@ export function newClient({ name, known }: ClientNewOptions, terminal: Terminal)
   const print = (line: string): void => terminal.print(line);
   if (!/^[A-Za-z0-9_-]{1,64}$/.test(name))
     throw new UsageError('a client name has 1 to 64 letters, digits, _ and -');
+  if (RESERVED_NAMES.has(name)) throw new UsageError(`the proxy itself uses the name ${name}: take another`);
   if (known?.clients.includes(name) === true)
     throw new UsageError(`the config has a client ${name} already; remove it first, or take another name`);
   const key = `${name}-${randomBytes(12).toString('base64url')}`;
@@ -32,7 +34,10 @@ export function newClient({ name, known }: ClientNewOptions, terminal: Terminal)
   print('');
   print(indent(`"${name}": ${JSON.stringify(entry, null, 2)}`));
   print('');
-  print('Without "allow" it may read, trade, cancel, ask for history and for a WebSocket token.');
+  print(
+    'Without "allow" it may read, trade, cancel, ask for history and, unless its orders are limited, for a',
+  );
+  print('WebSocket token.');
   if (known === undefined) print('The config could not be read: put the name of your account for "master".');
 }
 

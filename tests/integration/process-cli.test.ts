@@ -69,6 +69,21 @@ describe('check', () => {
     }),
   );
 
+  it.concurrent('looks into the certificates, as serve does: both end with 78 and name the file', () =>
+    inWorld(async (world) => {
+      const tls = { certFile: 'cert.pem', keyFile: 'key.pem' };
+      const config = world.writeConfig({ listen: { tls } });
+      const why = `listen.tls.certFile (${join(world.folder, 'cert.pem')}): cannot be read: ENOENT`;
+      const checked = await world.run('check', '--config', config);
+      expect(checked).toMatchObject({ code: 78, out: '' });
+      expect(checked.err).toContain(why);
+      const proxy = world.start({ config: { listen: { tls } } });
+      expect(await proxy.exit()).toEqual({ code: 78, signal: null });
+      expect(JSON.stringify((await proxy.line('cannot go on')).err)).toContain(why);
+      expect(existsSync(world.lock)).toBe(false);
+    }),
+  );
+
   it.concurrent('lists every mistake of a bad config and ends with 78', () =>
     inWorld(async (world) => {
       const config = world.writeConfig({
