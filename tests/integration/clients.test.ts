@@ -188,6 +188,24 @@ describe('a forged call', () => {
   });
 });
 
+it('a forged call is told nothing about what the client may do, and nothing is looked up for it', async () => {
+  const orders = { maxNotional: { USD: '1000' }, maxNotionalPerDay: { USD: '1000' } };
+  const limited = { key: 'limited-key', secret: GRID.secret, accounts: ['master'], orders };
+  const fresh = await openProxyWorld({ config: { clients: { limited } } });
+  try {
+    for (const endpoint of ['Withdraw', 'AddOrder']) {
+      const headers = { 'API-Key': limited.key, 'API-Sign': 'AAAA' };
+      const body = 'nonce=1&pair=XBTUSD&type=sell&ordertype=market&volume=99';
+      const reply = await rawRequest(fresh.url, `/0/private/${endpoint}`, 'POST', body, headers);
+      expect(`${endpoint} ${told(reply)}`).toBe(`${endpoint} ${BAD_SIGNATURE}`);
+      expect(reply.headers).not.toHaveProperty('x-proxy-error-detail');
+    }
+    expect(fresh.sandbox.received).toEqual([]); // no list of pairs, no price
+  } finally {
+    await fresh.close();
+  }
+});
+
 describe('the account’s own key', () => {
   it('is served with a signature of the account’s own secret', async () => {
     const received = await receivedDuring(async () => {
@@ -396,6 +414,26 @@ describe('somebody who keeps trying', () => {
       await fresh.close();
     }
   });
+});
+
+it('wrong signatures are held back as wrong keys are; what the rules refuse is not', async () => {
+  const fresh = await openProxyWorld({ config: CLIENTS, slowsDown: true });
+  try {
+    const attempt = (endpoint: string, headers: Record<string, string>): Promise<SignedReply> =>
+      rawRequest(fresh.url, `/0/private/${endpoint}`, 'POST', 'nonce=1', headers);
+    for (let count = 0; count < 7; count++) {
+      expect(told(await attempt('Withdraw', { 'API-Key': 'curl-key' }))).toBe(DENIED);
+    }
+    const held = (): unknown[] =>
+      fresh.log.filter(({ msg }) => msg === 'bad credentials').map(({ heldMs }) => heldMs);
+    expect(held()).toEqual([]);
+    for (let count = 0; count < 6; count++) {
+      expect(told(await attempt('Balance', { 'API-Key': GRID.key, 'API-Sign': 'AAAA' }))).toBe(BAD_SIGNATURE);
+    }
+    expect(held()).toEqual([0, 0, 0, 0, 0, 100]);
+  } finally {
+    await fresh.close();
+  }
 });
 
 it('neither keys nor secrets nor signatures reach the log', () => {

@@ -42,6 +42,13 @@ it.each(['grid-bot', 'a', '7th_bot', 'x'.repeat(64)])(
   },
 );
 
+it('the lines for the config name where the secret is, and do not hold it', () => {
+  const text = printed('grid-bot', KNOWN);
+  const entry = text.slice(text.indexOf('"grid-bot": {'));
+  expect(entry).toMatch(/"secret": \{\s*"env": "GRID_BOT_SECRET"\s*\}/);
+  expect(entry).not.toContain(line(text, 'secret'));
+});
+
 it('no two keys or secrets are the same', () => {
   const texts = Array.from({ length: 50 }, () => printed('bot', KNOWN));
   expect(new Set(texts.map((text) => line(text, 'key'))).size).toBe(50);

@@ -199,3 +199,34 @@ describe('with clients', () => {
     expect(refusal(() => open([client()], 'master').identify(call(parts)))).toBe('invalid-key');
   });
 });
+
+it.each([
+  [
+    'API-Key names the caller, whatever the bearer',
+    { apiKey: 'bot-key', authorization: 'Bearer other-key' },
+    'bot',
+  ],
+  [
+    'an API-Key nobody has is refused, not the bearer tried',
+    { apiKey: 'nobody', authorization: 'Bearer bot-key' },
+    undefined,
+  ],
+  [
+    'an empty API-Key is refused, not the bearer tried',
+    { apiKey: '', authorization: 'Bearer bot-key' },
+    undefined,
+  ],
+])('of two credentials %s', (_, parts, name) => {
+  const clients = open([client(), client({ name: 'other', key: 'other-key' })]);
+  if (name === undefined) expect(refusal(() => clients.identify(call(parts)))).toBe('invalid-key');
+  else expect(clients.identify(call(parts)).client).toBe(name);
+});
+
+it('without clients a key that no account has is refused, not served from the default account', () => {
+  const clients = open(undefined, 'master');
+  expect(refusal(() => clients.identify(call({ apiKey: 'nobody' })))).toBe('invalid-key');
+  expect(refusal(() => clients.identify(call({ apiKey: 'nobody', pathAccount: 'alice' })))).toBe(
+    'invalid-key',
+  );
+  expect(who(clients.identify(call()))).toBe('local for master');
+});
