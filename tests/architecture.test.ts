@@ -32,7 +32,7 @@ const LAYERS: readonly (readonly [layer: string, pattern: RegExp])[] = [
   ['http', /^http\//],
   ['calls', /^(?:proxy|public-api)\.ts$/],
   ['parts', /^(?:clients\.ts|lane\/|kraken\/|nonce\/|policy\/)/],
-  ['ground', /^(?:durable-file|errors|secret|metrics|log|replay-guard)\.ts$/],
+  ['ground', /^(?:clocks|durable-file|errors|secret|metrics|log|replay-guard)\.ts$/],
 ];
 const SANDBOX = 'sandbox/';
 /** The sandbox stands apart: these start it, and it knows nobody. */

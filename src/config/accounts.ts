@@ -1,7 +1,8 @@
+import { decodeSecret } from '../kraken/signature.js';
 import { Secret } from '../secret.js';
 import { otpSchema, tierSchema, type Tier } from './account-schema.js';
 import { pathText } from './mistakes.js';
-import { isBase64, isKeyText, isObject, KEY_TEXT, type References } from './references.js';
+import { isKeyText, isObject, KEY_TEXT, type References } from './references.js';
 
 /** One Kraken account with its API key. */
 export interface AccountConfig {
@@ -65,8 +66,8 @@ class AccountReader {
   #secret(raw: unknown, at: readonly string[]): string | undefined {
     const secret = this.#references.value(raw, at);
     if (secret === undefined) return undefined;
-    const bytes = Buffer.from(secret, 'base64').length;
-    if (!isBase64(secret)) {
+    const bytes = decodeSecret(secret)?.length;
+    if (bytes === undefined) {
       const expected = 'the private key in base64, on one line, as Kraken shows it';
       this.#references.mistake(at, 'text that is not base64', expected);
     } else if (this.#references.sources.upstream === 'live' && bytes !== 64) {

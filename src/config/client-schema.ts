@@ -84,7 +84,8 @@ const orders = z
         .optional()
         .describe(
           'Largest worth of all orders sent within any 24 hours, by quote currency. An order counts when it is sent, ' +
-            'filled or not; one that was certainly not placed does not. Default: no limit.',
+            'filled or not; a change of price or volume counts like a new order, for all that is still open. What was ' +
+            'certainly not placed or changed does not count. Default: no limit.',
         ),
       maxOpenOrders: z
         .int({ error: 'a whole number, 1 to 10000' })
@@ -93,7 +94,8 @@ const orders = z
         .optional()
         .describe(
           'Most open orders the account may have after its order, whoever placed them; asked from Kraken where the ' +
-            'proxy does not know. 1 to 10000. Default: no limit.',
+            'proxy does not know. Orders placed elsewhere (at Kraken, with other keys, over a WebSocket) may be noticed ' +
+            'up to 30 s late. 1 to 10000. Default: no limit.',
         ),
       reduceOnly: z
         .boolean({ error: 'true or false' })
@@ -151,13 +153,18 @@ const client = z.strictObject(
       .optional()
       .describe(
         'What it may call: groups and endpoint names. Default: read, trade, cancel, history, websocket. What moves money ' +
-          '(withdraw, transfer, subaccount, earn, otc, pay) and endpoints the proxy does not know must be named.',
+          '(withdraw, transfer, subaccount, earn, otc, pay) and endpoints the proxy does not know must be named, and so ' +
+          'must a WebSocket token, which trades and cancels past the proxy, where orders has limits or deny names ' +
+          'anything of trade or cancel.',
       ),
     deny: endpoints.optional().describe('What it may not call, whatever allow says. Default: nothing.'),
     orders: orders.optional(),
     report: words(z.enum(RULE_NAMES, { error: choice(RULE_NAMES) }), `a list of rules: ${choice(RULE_NAMES)}`)
       .optional()
-      .describe('Rules that only count and log what they would refuse, for trying them. Default: none.'),
+      .describe(
+        'Rules that only count and log what they would refuse, for trying them. allow stays enforced for what moves ' +
+          'money and for endpoints the proxy does not know. Default: none.',
+      ),
     nonceWindow: z
       .union([z.literal('off'), z.int({ error: WINDOW }).min(0, { error: WINDOW })], { error: WINDOW })
       .default('off')
@@ -175,12 +182,18 @@ const client = z.strictObject(
     expires: z
       .string({ error: EXPIRES })
       .regex(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$/)
-      .refine((text) => !Number.isNaN(Date.parse(text)))
+      // Date.parse takes 31 February for a day in March.
+      .refine((text) => isTime(text))
       .optional()
       .describe('When its credentials end, UTC. Default: never.'),
   },
   { error: 'an object with "key" and "accounts"' },
 );
+
+function isTime(text: string): boolean {
+  const time = new Date(text);
+  return !Number.isNaN(time.getTime()) && time.toISOString() === text.replace('Z', '.000Z');
+}
 
 const CLIENT_NAME = 'a client name of 1 to 64 letters, digits, _ and -';
 

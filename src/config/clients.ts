@@ -1,11 +1,13 @@
-import { ENDPOINT_GROUPS, PRIVATE_ENDPOINTS } from '../kraken/endpoints.js';
-import type { Rules } from '../policy/policy.js';
+import { ENDPOINT_GROUPS, endpointOf, PRIVATE_ENDPOINTS, type Endpoint } from '../kraken/endpoints.js';
+import { decodeSecret } from '../kraken/signature.js';
+import { deniesTrading, MONEY_STAYS } from '../policy/endpoint-rules.js';
+import { rulesInForce, type Rules } from '../policy/policy.js';
 import { Secret } from '../secret.js';
 import type { AccountConfig } from './accounts.js';
 import { isLoopback, parseSource, type Source } from './addresses.js';
 import type { ClientEntry } from './client-schema.js';
 import { closestName, nameText, pathText, valueText } from './mistakes.js';
-import { isBase64, isKeyText, isObject, KEY_TEXT, type References } from './references.js';
+import { isKeyText, isObject, KEY_TEXT, type References } from './references.js';
 
 /** A program that may call, how it proves who it is, and what it may do. */
 export interface ClientConfig {
@@ -15,7 +17,7 @@ export interface ClientConfig {
   readonly secret: Secret | undefined;
   /** Attributes its certificate's subject must have. */
   readonly certSubject: Readonly<Record<string, string>> | undefined;
-  /** Names; the first that fits is taken when a call names none. */
+  /** Names. A call that names none is for the only one, or for `defaultAccount` if it is among them. */
   readonly accounts: readonly string[];
   readonly rules: Rules;
   readonly nonceWindow: bigint | 'off';
@@ -34,8 +36,14 @@ export interface ClientsContext {
 }
 
 /** Labels that logs and metrics give to callers and calls that are no client of the config. */
-const RESERVED = new Set(['local', 'owner', 'public', 'proxy', 'unknown', 'none']);
-const MONEY = ['withdraw', 'transfer', 'subaccount', 'earn', 'otc', 'pay'];
+export const RESERVED_NAMES: ReadonlySet<string> = new Set([
+  'local',
+  'owner',
+  'public',
+  'proxy',
+  'unknown',
+  'none',
+]);
 
 /**
  * Reads the clients and what their references lead to. Shapes are the schema's matter: only what has the right
@@ -58,6 +66,7 @@ class ClientReader {
   readonly #context: ClientsContext;
   readonly #ownerOf: Map<string, string>;
   readonly #bySubject = new Map<string, string>();
+  readonly #bySecret = new Map<string, string>();
 
   constructor(references: References, context: ClientsContext) {
     this.#references = references;
@@ -71,7 +80,7 @@ class ClientReader {
     entry: ClientEntry | undefined,
   ): ClientConfig | undefined {
     const at = ['clients', name];
-    if (RESERVED.has(name))
+    if (RESERVED_NAMES.has(name))
       this.#mistake(at, `the name ${nameText(name)}`, 'a name the proxy does not use itself');
     const key = this.#key(raw.key, [...at, 'key']);
     const secret = raw.secret === undefined ? undefined : this.#secret(raw.secret, [...at, 'secret']);
@@ -79,6 +88,7 @@ class ClientReader {
     this.#checkAccounts(entry.accounts, [...at, 'accounts']);
     this.#checkSubject(entry.certSubject, [...at, 'certSubject']);
     for (const list of ['allow', 'deny'] as const) this.#checkNames(entry[list] ?? [], [...at, list]);
+    this.#warnOfRules(at, entry);
     this.#warn(at, entry);
     if (key === undefined) return undefined;
     return {
@@ -113,15 +123,20 @@ class ClientReader {
     const secret = this.#references.value(raw, at);
     if (secret === undefined) return undefined;
     const account = this.#context.accounts.find((candidate) => candidate.secret.reveal() === secret);
-    if (!isBase64(secret)) {
+    const owner = this.#bySecret.get(secret);
+    const bytes = decodeSecret(secret)?.length;
+    if (bytes === undefined) {
       this.#mistake(at, 'text that is not base64', 'a secret in base64; "client new" makes one');
     } else if (account !== undefined) {
       const found = `the secret of ${pathText(['accounts', account.name])}`;
       this.#mistake(at, found, "a secret of the client's own, which opens nothing at Kraken");
-    } else if (Buffer.from(secret, 'base64').length < 16) {
+    } else if (owner !== undefined) {
+      this.#mistake(at, `the same secret as ${owner}`, 'a secret of its own: who has it can call as both');
+    } else if (bytes < 16) {
       const weak = 'a secret shorter than 16 bytes can be guessed; "client new" makes one of 64';
       this.#references.warnings.push(`${pathText(at)}: ${weak}`);
     }
+    if (owner === undefined) this.#bySecret.set(secret, pathText(at.slice(0, 2)));
     return secret;
   }
 
@@ -144,14 +159,17 @@ class ClientReader {
     this.#bySubject.set(text, pathText(at.slice(0, 2)));
   }
 
-  /** Endpoints the proxy does not know may be named: Kraken adds some. What is surely a slip may not. */
+  /**
+   * Endpoints the proxy does not know may be named: Kraken adds some. What is surely a slip may not, and in `deny`
+   * neither what may be one: it would deny nothing.
+   */
   #checkNames(names: readonly string[], at: readonly string[]): void {
     for (const [index, name] of names.entries()) {
       if (KNOWN_NAMES.has(name)) continue;
       const place = [...at, String(index)];
       const meant = closestName(name, [...KNOWN_NAMES]);
       const isSlip = /^[a-z]/.test(name) || meant?.toLowerCase() === name.toLowerCase();
-      if (isSlip) {
+      if (isSlip || (at.at(-1) === 'deny' && meant !== undefined)) {
         this.#mistake(
           place,
           valueText(name),
@@ -166,16 +184,28 @@ class ClientReader {
     }
   }
 
+  /** What the rules come to together may not be what was meant. */
+  #warnOfRules(at: readonly string[], entry: ClientEntry): void {
+    const warn = (text: string): void => void this.#references.warnings.push(`${pathText(at)}: ${text}`);
+    const { opens, set, limitsOrders } = rulesInForce(rulesOf(entry));
+    const named = entry.allow ?? [];
+    const money = named.filter((name) => movers(name).some(opens));
+    if (money.length > 0) warn(`may move money out (${money.join(', ')})`);
+    if (opens(endpointOf('GetWebSocketsToken'))) {
+      if (limitsOrders) warn('a WebSocket token lets it trade past the limits of orders');
+      else if (deniesTrading(entry.deny ?? [])) warn('a WebSocket token lets it trade and cancel past deny');
+      else if (!opens(endpointOf('AddOrder')))
+        warn('a WebSocket token lets it trade, although trade is not allowed');
+    }
+    if (entry.orders !== undefined && !limitsOrders) warn('orders sets no limit');
+    const evading = named.filter((name) => unseen(name).some(opens));
+    if (limitsOrders && evading.length > 0) warn(`goes past the limits of orders with ${evading.join(', ')}`);
+    const idle = [...new Set(entry.report ?? [])].filter((rule) => !set.has(rule));
+    if (idle.length > 0) warn(`report names what is not set (${idle.join(', ')})`);
+  }
+
   #warn(at: readonly string[], entry: ClientEntry): void {
     const warn = (text: string): void => void this.#references.warnings.push(`${pathText(at)}: ${text}`);
-    const named = entry.allow ?? [];
-    const money = MONEY.filter((group) => named.includes(group));
-    if (money.length > 0) warn(`may move money out (${money.join(', ')})`);
-    const token = named.includes('websocket') || named.includes('GetWebSocketsToken');
-    if (token && entry.orders !== undefined)
-      warn('a WebSocket token lets it trade past the limits of orders');
-    else if (token && !named.some((name) => name === 'trade' || name === 'AddOrder'))
-      warn('a WebSocket token lets it trade, although trade is not allowed');
     if (
       entry.secret === undefined &&
       entry.certSubject === undefined &&
@@ -197,6 +227,27 @@ const KNOWN_NAMES: ReadonlySet<string> = new Set([
   ...ENDPOINT_GROUPS,
   ...PRIVATE_ENDPOINTS.map(({ name }) => name),
 ]);
+
+/** The endpoints that an entry of a list names. */
+function endpointsOf(entry: string): readonly Endpoint[] {
+  const group = PRIVATE_ENDPOINTS.filter((endpoint) => endpoint.group === entry);
+  return group.length > 0 ? group : [endpointOf(entry)];
+}
+
+/** Those that move money out, or undo that: all of the table that does not only read. */
+function movers(entry: string): readonly Endpoint[] {
+  return endpointsOf(entry).filter(
+    (endpoint) =>
+      endpoint.class !== 'read' && endpoint.group !== undefined && !MONEY_STAYS.includes(endpoint.group),
+  );
+}
+
+/** Those that may trade and whose calls the limits on orders do not read. */
+function unseen(entry: string): readonly Endpoint[] {
+  return endpointsOf(entry).filter(
+    (endpoint) => endpoint.class !== 'read' && (endpoint.group === 'otc' || endpoint.group === undefined),
+  );
+}
 
 function rulesOf({ allow, deny, orders, report }: ClientEntry): Rules {
   return {

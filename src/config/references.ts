@@ -98,13 +98,6 @@ export function isKeyText(text: string): boolean {
 
 export const KEY_TEXT = 'printable ASCII without spaces, at most 256 characters';
 
-// RFC 4648, section 4: with padding, one line.
-const BASE64 = /^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{4}|[A-Za-z0-9+/]{3}=|[A-Za-z0-9+/]{2}==)$/;
-
-export function isBase64(text: string): boolean {
-  return BASE64.test(text);
-}
-
 export function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

@@ -1,16 +1,20 @@
 import { ProxyError } from '../errors.js';
 import type { BodyFormat } from './body.js';
 
-/** A body's fields for reading only: texts as they were written. Numbers and booleans are their JSON text; null is null. */
-export type FieldValue = string | null | Fields | readonly FieldValue[];
+/**
+ * A body's fields for reading only: texts as they were written. Numbers are their JSON text, null is null. JSON's words
+ * `true` and `false` are booleans, and so are the same texts in a form, which has no others; the JSON string "true" is
+ * a text.
+ */
+export type FieldValue = string | boolean | null | Fields | readonly FieldValue[];
 export type Fields = ReadonlyMap<string, FieldValue>;
 
-/** What the proxy writes itself; body.ts has the last word on them. */
-const OWN_NAMES: ReadonlySet<string> = new Set(['nonce', 'otp']);
+/** What the proxy writes itself, whatever stands there. An `otp` of the client's may go on as it is, so it is read. */
+const OWN_NAMES: ReadonlySet<string> = new Set(['nonce']);
 
 /**
  * Reads a body that `parseBody` has found good. Throws ProxyError `invalid-body` when a name comes twice, at
- * any depth: which of them Kraken would read is not known. `nonce` and `otp` are left out.
+ * any depth: which of them Kraken would read is not known. `nonce` is left out.
  */
 export function readFields(body: Buffer, format: BodyFormat): Fields {
   return format === 'form' ? readForm(body) : new JsonFields(body.toString()).read();
@@ -37,7 +41,8 @@ function readForm(body: Buffer): Fields {
     const equals = pair.indexOf('=');
     const name = decode(equals < 0 ? pair : pair.slice(0, equals));
     if (OWN_NAMES.has(name)) continue;
-    add(fields, name, equals < 0 ? '' : decode(pair.slice(equals + 1)));
+    const text = equals < 0 ? '' : decode(pair.slice(equals + 1));
+    add(fields, name, text === 'true' || text === 'false' ? text === 'true' : text);
   }
   return fields;
 }
@@ -104,7 +109,7 @@ class JsonFields {
       case 'f':
       case 'n': {
         const word = this.#take(WORD);
-        return word === 'null' ? null : word;
+        return word === 'null' ? null : word === 'true';
       }
       default:
         return this.#take(NUMBER);

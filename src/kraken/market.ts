@@ -1,3 +1,5 @@
+import { Clocks, type ClockOptions, type Moment } from '../clocks.js';
+
 /** A currency pair as Kraken lists it. */
 export interface Pair {
   /** The key in AssetPairs, `XXBTZUSD`. */
@@ -27,11 +29,9 @@ export interface Market {
   price(pair: Pair): Promise<Price>;
 }
 
-export interface KrakenMarketOptions {
+export interface KrakenMarketOptions extends ClockOptions {
   /** GETs a public path with its query; resolves with the whole reply's body. */
   readonly send: (path: string) => Promise<Buffer>;
-  /** Milliseconds of a clock that never steps back. Default: the process's own. */
-  readonly now?: () => number;
 }
 
 const SECOND = 1000;
@@ -48,14 +48,16 @@ const MAX_PRICES = 5000;
 /** Kraken's pairs and prices, asked for when needed and kept for a while. */
 export class KrakenMarket implements Market {
   readonly #send: (path: string) => Promise<Buffer>;
-  readonly #now: () => number;
+  readonly #clocks: Clocks;
   readonly #pairs: Kept<ReadonlyMap<string, Pair>>;
   readonly #prices = new Map<string, Kept<Price>>();
 
-  constructor({ send, now = () => performance.now() }: KrakenMarketOptions) {
+  constructor({ send, ...clocks }: KrakenMarketOptions) {
     this.#send = send;
-    this.#now = now;
-    this.#pairs = new Kept(async () => parsePairs(await send('/0/public/AssetPairs')), PAIRS_LIFE, now);
+    this.#clocks = new Clocks(clocks);
+    const pairs = async (): Promise<ReadonlyMap<string, Pair>> =>
+      parsePairs(await send('/0/public/AssetPairs'));
+    this.#pairs = new Kept(pairs, PAIRS_LIFE, this.#clocks);
   }
 
   async pair(name: string): Promise<Pair | undefined> {
@@ -66,7 +68,7 @@ export class KrakenMarket implements Market {
   price(pair: Pair): Promise<Price> {
     let kept = this.#prices.get(pair.id);
     if (kept === undefined) {
-      kept = new Kept(() => this.#ask(pair.id), PRICE_LIFE, this.#now);
+      kept = new Kept(() => this.#ask(pair.id), PRICE_LIFE, this.#clocks);
       const oldest = this.#prices.size < MAX_PRICES ? undefined : this.#prices.keys().next().value;
       if (oldest !== undefined) this.#prices.delete(oldest);
       this.#prices.set(pair.id, kept);
@@ -93,15 +95,15 @@ interface Life {
 class Kept<T> {
   readonly #fetch: () => Promise<T>;
   readonly #life: Life;
-  readonly #now: () => number;
-  #answer: { readonly value: T; readonly askedAt: number } | undefined;
-  #failure: { readonly error: unknown; readonly askedAt: number } | undefined;
+  readonly #clocks: Clocks;
+  #answer: { readonly value: T; readonly askedAt: Moment } | undefined;
+  #failure: { readonly error: unknown; readonly askedAt: Moment } | undefined;
   #underway: Promise<void> | undefined;
 
-  constructor(fetch: () => Promise<T>, life: Life, now: () => number) {
+  constructor(fetch: () => Promise<T>, life: Life, clocks: Clocks) {
     this.#fetch = fetch;
     this.#life = life;
-    this.#now = now;
+    this.#clocks = clocks;
   }
 
   /** Rejects when there is no good answer. */
@@ -113,17 +115,17 @@ class Kept<T> {
   }
 
   #isYounger(ms: number): boolean {
-    return this.#answer !== undefined && this.#now() - this.#answer.askedAt < ms;
+    return this.#answer !== undefined && this.#clocks.age(this.#answer.askedAt) < ms;
   }
 
   #isDue(freshMs: number): boolean {
-    const failedAt = this.#failure?.askedAt ?? -Infinity;
-    return !this.#isYounger(freshMs) && this.#now() - failedAt >= this.#life.retryMs;
+    if (this.#isYounger(freshMs)) return false;
+    return this.#failure === undefined || this.#clocks.age(this.#failure.askedAt) >= this.#life.retryMs;
   }
 
   /** Never rejects: what came of it stands in the fields. */
   async #refresh(): Promise<void> {
-    const askedAt = this.#now();
+    const askedAt = this.#clocks.moment();
     try {
       this.#answer = { value: await this.#fetch(), askedAt };
       this.#failure = undefined;

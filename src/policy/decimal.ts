@@ -24,9 +24,14 @@ export function parseDecimal(text: string): Decimal | undefined {
   return PLAIN.test(text) ? new Exact(text) : undefined;
 }
 
-/** The value of text that `roundedUp(…).toFixed()` may have written: longer than what a client may send. */
+/** The value of an amount's own text, longer than what a client may send; undefined for any other text. */
 export function parseAmount(text: string): Decimal | undefined {
   return /^\d{1,80}(?:\.\d{1,20})?$/.test(text) ? new Exact(text) : undefined;
+}
+
+/** With at most 20 decimals, the rest rounded up; undefined when `parseAmount` could not read its text again. */
+export function amountOf(value: Decimal): Decimal | undefined {
+  return parseAmount(roundedUp(value).toFixed());
 }
 
 export function largest(first: Decimal, ...others: readonly Decimal[]): Decimal {

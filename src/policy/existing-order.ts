@@ -58,6 +58,12 @@ export function changed(existing: Order, change: Change): Order {
   };
 }
 
+/** Whether the change may let more be traded, or at another price. An edit is a new order in any case. */
+export function changesWorth({ endpoint, volume, limit, trigger, price, price2 }: Change): boolean {
+  if (endpoint === 'EditOrder') return true;
+  return [volume, limit, trigger, price, price2].some((term) => term !== undefined);
+}
+
 function readExisting(entry: Record<string, unknown>): ExistingOrder {
   const { descr, vol, vol_exec, oflags, reduce_only } = entry;
   if (!isRecord(descr)) throw odd();

@@ -1,8 +1,10 @@
-/** How long a count stands: others place orders on the account too, unseen by us. */
+import type { Clocks, Moment } from '../clocks.js';
+
+/** How long a count stands: orders are placed elsewhere too, unseen by us. */
 const GOOD_MS = 30_000;
 
 interface Count {
-  readonly countedAt: number;
+  readonly askedAt: Moment;
   /** The count then, and what was let through since. */
   atMost: number;
 }
@@ -12,28 +14,43 @@ interface Count {
  * that have been filled or cancelled meanwhile are still in it, those that were not seen here are not.
  */
 export class OpenOrders {
-  readonly #now: () => number;
+  readonly #clocks: Clocks;
   readonly #counts = new Map<string, Count>();
 
-  constructor(now: () => number) {
-    this.#now = now;
+  constructor(clocks: Clocks) {
+    this.#clocks = clocks;
   }
 
   /** Whether so many more certainly keep the account at the most. No: Kraken has to be asked. */
   fits(account: string, adding: number, most: number): boolean {
     const count = this.#counts.get(account);
-    if (count === undefined || this.#now() - count.countedAt >= GOOD_MS) return false;
+    if (count === undefined || this.#clocks.age(count.askedAt) >= GOOD_MS) return false;
     return count.atMost + adding <= most;
   }
 
-  /** Kraken has counted. `askedAt`: when it was asked. */
-  counted(account: string, count: number, askedAt: number): void {
-    this.#counts.set(account, { countedAt: askedAt, atMost: count });
+  /** Whether there is a count that what is let through has to be added to. */
+  knows(account: string): boolean {
+    return this.#counts.has(account);
+  }
+
+  /** When Kraken is asked, for `counted`. */
+  moment(): Moment {
+    return this.#clocks.moment();
+  }
+
+  /** Kraken has counted. */
+  counted(account: string, count: number, askedAt: Moment): void {
+    this.#counts.set(account, { askedAt, atMost: count });
   }
 
   /** So many more were let through. */
   placed(account: string, adding: number): void {
     const count = this.#counts.get(account);
     if (count !== undefined) count.atMost += adding;
+  }
+
+  /** Nobody knows how many were let through: the next who wants to know asks Kraken. */
+  forget(account: string): void {
+    this.#counts.delete(account);
   }
 }

@@ -8,8 +8,8 @@ export interface OrderCallParts {
   readonly isBatch: boolean;
   readonly pair: string | undefined;
   readonly assetClass: string | undefined;
-  /** The order as it stood, where the call changes one. */
-  readonly former: Order | undefined;
+  /** Undefined: the orders are new. `worth`: the call changes price or volume of one; `other`: neither of them. */
+  readonly change: 'worth' | 'other' | undefined;
   readonly market: Market;
 }
 
@@ -17,7 +17,7 @@ export interface OrderCallParts {
 export class OrderCall {
   readonly client: string;
   readonly orders: readonly Order[];
-  readonly former: Order | undefined;
+  readonly change: OrderCallParts['change'];
   readonly #parts: OrderCallParts;
   #pair: Promise<Pair> | undefined;
   #price: Promise<Price> | undefined;
@@ -25,7 +25,7 @@ export class OrderCall {
   constructor(parts: OrderCallParts) {
     this.client = parts.client;
     this.orders = parts.orders;
-    this.former = parts.former;
+    this.change = parts.change;
     this.#parts = parts;
   }
 

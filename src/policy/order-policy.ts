@@ -1,8 +1,9 @@
 import { ProxyError } from '../errors.js';
+import { Clocks } from '../clocks.js';
 import type { Fields } from '../kraken/fields.js';
 import type { Market } from '../kraken/market.js';
 import { ZERO } from './decimal.js';
-import { changed, findOrder } from './existing-order.js';
+import { changed, changesWorth, findOrder } from './existing-order.js';
 import { OpenOrders } from './open-orders.js';
 import { OrderCall } from './order-call.js';
 import {
@@ -35,7 +36,8 @@ import type { OrderRule } from './rules/rule.js';
 import { sidesRule } from './rules/sides.js';
 import { typesRule } from './rules/types.js';
 import type { Reservation, Ledger } from './spending.js';
-import { Doubt, doubtOf, finding, verdictOf } from './verdict.js';
+import { Doubt, finding, verdictOf } from './verdict.js';
+import { writeFailure } from './write-failure.js';
 
 /** A client's order limits, ready to be applied. */
 export interface CompiledOrderRules {
@@ -47,12 +49,10 @@ export interface CompiledOrderRules {
   /** Everything that is set, in the order of RULE_NAMES. */
   readonly names: readonly RuleName[];
   readonly report: ReadonlySet<RuleName>;
-  /** A WebSocket token, with which orders go past the proxy, is allowed by name. */
-  readonly mayUseWebSocket: boolean;
 }
 
 /** Undefined when no limit is set. Throws an Error on amounts that are no decimal text. */
-export function compileOrderRules({ allow, orders, report }: Rules): CompiledOrderRules | undefined {
+export function compileOrderRules({ orders, report }: Rules): CompiledOrderRules | undefined {
   if (orders === undefined) return undefined;
   const made = (makers: readonly ((limits: OrderLimits) => OrderRule | undefined)[]): OrderRule[] =>
     makers.map((make) => make(orders)).filter((rule) => rule !== undefined);
@@ -67,12 +67,7 @@ export function compileOrderRules({ allow, orders, report }: Rules): CompiledOrd
     ...after.map(({ name }) => name),
   ];
   if (names.length === 0) return undefined;
-  const mayUseWebSocket = allow?.some((name) => name === 'websocket' || name === 'GetWebSocketsToken');
-  return {
-    ...{ before, day, after, maxOpenOrders, names },
-    report: new Set(report),
-    mayUseWebSocket: mayUseWebSocket === true,
-  };
+  return { before, day, after, maxOpenOrders, names, report: new Set(report) };
 }
 
 const DAY = 'orders.maxNotionalPerDay';
@@ -105,14 +100,21 @@ class Taken {
 export class OrderPolicy {
   readonly #market: Market;
   readonly #spending: Ledger;
-  readonly #now: () => number;
   readonly #openOrders: OpenOrders;
+  /** Some client has maxOpenOrders, so that everybody's orders count. */
+  #isCounting = false;
 
-  constructor({ market, spending, now = () => performance.now() }: PolicyParts) {
+  constructor({ market, spending, ...clocks }: PolicyParts) {
     this.#market = market;
     this.#spending = spending;
-    this.#now = now;
-    this.#openOrders = new OpenOrders(now);
+    this.#openOrders = new OpenOrders(new Clocks(clocks));
+  }
+
+  /** Undefined when no limit is set. Throws an Error on rules that the config would not take. */
+  compile(rules: Rules): CompiledOrderRules | undefined {
+    const compiled = compileOrderRules(rules);
+    if (compiled?.maxOpenOrders !== undefined) this.#isCounting = true;
+    return compiled;
   }
 
   /** `reported`: what other rules have reported of the call. */
@@ -132,14 +134,34 @@ export class OrderPolicy {
         return this.#decideChange(call, rules, readChange(fieldsOf(call)), reported);
       }
       if (group === 'trade') throw new Doubt(`the order rules do not know ${name}`);
-      if (group === 'websocket' && !rules.mayUseWebSocket) {
-        throw new Doubt('orders over a WebSocket are not seen here; with limits it must be named in allow');
-      }
     } catch (error) {
       if (!(error instanceof Doubt)) throw error;
-      return decision(judgedAs(rules, error), reported);
+      return decision(judgedAs(rules, error), reported, this.countInTurn(call));
     }
-    return decision({ denied: undefined, reported: [] }, reported);
+    return decision(NOTHING_FOUND, reported);
+  }
+
+  /**
+   * Adds what a call without a limit on open orders may place to what is known of its account, for others who have
+   * one. In its turn: a count that Kraken tells before that does not hold it. Undefined where nobody counts.
+   */
+  countInTurn(call: PolicyCall): Decision['inTurn'] {
+    const readPlacement = this.#isCounting ? PLACING.get(call.endpoint.name) : undefined;
+    if (readPlacement === undefined) return undefined;
+    const openOrders = this.#openOrders;
+    const count = (): void => {
+      try {
+        const { orders, isTest } = readPlacement(fieldsOf(call));
+        if (!isTest) openOrders.placed(call.account, openedBy(orders));
+      } catch (error) {
+        if (!(error instanceof Doubt)) throw error;
+        openOrders.forget(call.account);
+      }
+    };
+    return () => {
+      if (openOrders.knows(call.account)) count();
+      return Promise.resolve(NOTHING_FOUND);
+    };
   }
 
   // ---- AddOrder, AddOrderBatch
@@ -153,11 +175,11 @@ export class OrderPolicy {
     const orders = new OrderCall({
       ...placement,
       client: call.client,
-      former: undefined,
+      change: undefined,
       market: this.#market,
     });
     const taken = new Taken();
-    const inTurn = this.#openOrdersInTurn(call.account, rules, placement, taken);
+    const inTurn = this.#openOrdersInTurn(call, rules, placement, taken);
     const verdict = this.#judge(orders, rules, placement.isTest, taken);
     return verdict instanceof Promise
       ? verdict.then((found) => decision(found, reported, inTurn, taken))
@@ -165,17 +187,19 @@ export class OrderPolicy {
   }
 
   #openOrdersInTurn(
-    account: string,
+    call: PolicyCall,
     rules: CompiledOrderRules,
     { orders, isTest }: Placement,
     taken: Taken,
   ): Decision['inTurn'] {
+    const { account } = call;
     const most = rules.maxOpenOrders;
-    if (most === undefined || isTest) return undefined;
+    if (isTest) return undefined;
+    if (most === undefined) return this.countInTurn(call);
     const adding = openedBy(orders);
     const openOrders = this.#openOrders;
     return async (ask) => {
-      const check = checkMaxOpenOrders({ account, adding, most, openOrders, ask, now: this.#now });
+      const check = checkMaxOpenOrders({ account, adding, most, openOrders, ask });
       const verdict = verdictOf(found(MAX_OPEN, await settled(check)), rules.report);
       if (verdict.denied === undefined) openOrders.placed(account, adding);
       else taken.giveBack();
@@ -191,9 +215,8 @@ export class OrderPolicy {
     change: Change,
     reported: readonly Finding[],
   ): Decision {
-    const nothing = { denied: undefined, reported: [] };
     // A changed order adds none to those that are open.
-    if (rules.names.every((name) => name === MAX_OPEN)) return decision(nothing, reported);
+    if (rules.names.every((name) => name === MAX_OPEN)) return decision(NOTHING_FOUND, reported);
     const taken = new Taken();
     const inTurn = async (ask: Ask): Promise<Verdict> => {
       try {
@@ -204,13 +227,13 @@ export class OrderPolicy {
         return judgedAs(rules, error);
       }
     };
-    return decision(nothing, reported, inTurn, taken);
+    return decision(NOTHING_FOUND, reported, inTurn, taken);
   }
 
   async #changedOrders(client: string, change: Change, ask: Ask): Promise<OrderCall> {
     const { pair, order: former } = await findOrder(change.order, ask);
     const orders = new OrderCall({
-      ...{ client, former, pair },
+      ...{ client, pair, change: changesWorth(change) ? 'worth' : 'other' },
       orders: [changed(former, change)],
       isBatch: false,
       assetClass: undefined,
@@ -243,7 +266,10 @@ export class OrderPolicy {
     });
   }
 
-  /** Counts the call toward the day. In report mode it counts whether it fits or not. */
+  /**
+   * Counts the call toward the day. In report mode it counts whether it fits or not. Rejects with ProxyError
+   * `not-owner` when the ledger is not ours or cannot be written, which is no matter of rules.
+   */
   async #take(
     orders: OrderCall,
     rules: CompiledOrderRules,
@@ -263,16 +289,21 @@ export class OrderPolicy {
       // Another call took the room since it was looked at.
       if (reservation === undefined) return found(DAY, `no room is left in 24 h for this order in ${quote}`);
       taken.take(reservation);
-      await reservation.written;
-      return [];
+      const failure = await writeFailure(reservation);
+      if (failure === undefined) return [];
+      taken.giveBack();
+      // A rule that is only tried out stops no order.
+      if (isReported) return found(DAY, failure.message);
+      throw failure;
     } catch (error) {
-      if (error instanceof ProxyError) throw error; // not a matter of rules: the ledger is not ours (yet)
+      if (!(error instanceof Doubt)) throw error;
       // What it cannot tell has been reported by the rule's own check.
-      if (isReported && error instanceof Doubt) return [];
-      return found(DAY, doubtOf('the ledger of the day cannot be written', error).message);
+      return isReported ? [] : found(DAY, error.message);
     }
   }
 }
+
+const NOTHING_FOUND: Verdict = Object.freeze({ denied: undefined, reported: [] });
 
 function fieldsOf(call: PolicyCall): Fields {
   try {

@@ -3,8 +3,8 @@ import { parseDecimal, ZERO, type Decimal } from './decimal.js';
 import { isOrderType, volumeAbove0, type Leg, type Order, type PriceTerm, type Side } from './order.js';
 import { Doubt, printable } from './verdict.js';
 
-// The parameters of krakenfx/api-specs, spot-rest/schemas/requests/trading/orders, with `margin`, `broker` and
-// `trading_agreement`, which clients send. A name that is not listed is refused: a parser that ignores case or
+// The parameters of krakenfx/api-specs, spot-rest/schemas/requests/trading/orders, with `margin`, `broker`,
+// `trading_agreement` and `otp`, which clients send. A name that is not listed is refused: a parser that ignores case or
 // cuts brackets off may read it as the volume or the pair.
 
 const CLOSE_FIELDS = ['ordertype', 'price', 'price2'];
@@ -27,27 +27,30 @@ const ORDER_FIELDS = [
 
 const ADD_FIELDS: ReadonlySet<string> = new Set([
   ...ORDER_FIELDS,
-  ...['pair', 'asset_class', 'deadline', 'validate', 'trading_agreement', 'broker'],
+  ...['pair', 'asset_class', 'deadline', 'validate', 'trading_agreement', 'broker', 'otp'],
 ]);
 
 const BATCH_FIELDS: ReadonlySet<string> = new Set([
-  ...['orders', 'pair', 'asset_class', 'deadline', 'validate', 'broker'],
+  ...['orders', 'pair', 'asset_class', 'deadline', 'validate', 'broker', 'otp'],
 ]);
 
 const BATCH_ORDER_FIELDS: ReadonlySet<string> = new Set(ORDER_FIELDS);
 
 const EDIT_FIELDS: ReadonlySet<string> = new Set([
   ...['txid', 'userref', 'volume', 'displayvol', 'pair', 'asset_class', 'price', 'price2', 'oflags'],
-  ...['deadline', 'cancel_response', 'validate'],
+  ...['deadline', 'cancel_response', 'validate', 'otp'],
 ]);
 
 const AMEND_FIELDS: ReadonlySet<string> = new Set([
   ...['txid', 'cl_ord_id', 'order_qty', 'display_qty', 'limit_price', 'trigger_price', 'pair', 'asset_class'],
-  ...['post_only', 'deadline'],
+  ...['post_only', 'deadline', 'otp'],
 ]);
 
 /** Kraken takes batches of 2 to 15. */
 const MAX_BATCH = 15;
+/** Far beyond any order, and amounts stay short enough for the ledger of the day. */
+const MAX_VOLUME_DIGITS = 15;
+const MAX_PERCENT_DIGITS = 3;
 
 /** What a call would place. */
 export interface Placement {
@@ -100,17 +103,19 @@ export function readAddOrderBatch(fields: Fields): Placement {
 /** Reads EditOrder. Throws Doubt. */
 export function readEditOrder(fields: Fields): Change {
   const reader = new Reader(fields, EDIT_FIELDS);
+  const flags = reader.flags();
+  for (const flag of flags) if (flag !== 'post') throw unreadable('oflags', reader.text('oflags'));
   return {
     endpoint: 'EditOrder',
     order: readTarget(reader),
     pair: reader.text('pair'),
-    volume: reader.decimal('volume'),
+    volume: reader.volume('volume'),
     limit: undefined,
     trigger: undefined,
     price: reader.price('price'),
     price2: reader.price('price2'),
     // "post-only needs to be explicitly mentioned on edit request" (api-specs, edit.yaml).
-    postOnly: reader.flags().has('post'),
+    postOnly: flags.has('post'),
     isTest: reader.isTrue('validate'),
   };
 }
@@ -122,7 +127,7 @@ export function readAmendOrder(fields: Fields): Change {
     endpoint: 'AmendOrder',
     order: readTarget(reader),
     pair: reader.text('pair'),
-    volume: reader.decimal('order_qty'),
+    volume: reader.volume('order_qty'),
     limit: reader.price('limit_price'),
     trigger: reader.price('trigger_price'),
     price: undefined,
@@ -138,6 +143,7 @@ export function readPrice(text: string, name: string): PriceTerm {
   const value = parseDecimal(digits);
   // "5%" without a sign is no price that Kraken documents: 5 percent of what, and which way?
   if (value === undefined || (sign === '' && percent === '%')) throw unreadable(name, text);
+  if (percent === '%' && wholeDigits(value) > MAX_PERCENT_DIGITS) throw unreadable(name, text);
   return { value, isDistance: sign !== '', inPercent: percent === '%' };
 }
 
@@ -175,7 +181,7 @@ function readOrder(reader: Reader): Order {
     // A market order has no price, though clients send 0.
     price: reader.price('price'),
     price2: reader.price('price2'),
-    volume: volumeAbove0(reader.decimal('volume')),
+    volume: volumeAbove0(reader.volume('volume')),
     executed: ZERO,
     volumeInQuote,
     reduceOnly: reader.isTrue('reduce_only'),
@@ -241,19 +247,20 @@ class Reader {
   /** Missing, null and empty are the same: not given. */
   text(name: string): string | undefined {
     const value = this.fields.get(name);
+    if (typeof value === 'boolean') return String(value);
     return typeof value === 'string' && value !== '' ? value : undefined;
   }
 
-  /** Only `true`: what Kraken makes of `True` or 1 is not known, and nothing here may rest on it. */
+  /** Only `true`: what Kraken makes of `True`, 1 or the JSON string "true" is not known, and nothing may rest on it. */
   isTrue(name: string): boolean {
-    return this.text(name) === 'true';
+    return this.fields.get(name) === true;
   }
 
-  decimal(name: string): Decimal | undefined {
+  volume(name: string): Decimal | undefined {
     const text = this.text(name);
     if (text === undefined) return undefined;
     const value = parseDecimal(text);
-    if (value === undefined) throw unreadable(name, text);
+    if (value === undefined || wholeDigits(value) > MAX_VOLUME_DIGITS) throw unreadable(name, text);
     return value;
   }
 
@@ -270,8 +277,12 @@ class Reader {
   }
 }
 
+function wholeDigits(value: Decimal): number {
+  return value.toFixed().split('.')[0]?.length ?? 0;
+}
+
 function checkText(name: string, value: FieldValue): void {
-  if (value === null) return;
+  if (value === null || typeof value === 'boolean') return;
   if (typeof value !== 'string') throw unreadable(name, undefined);
   if (!PLAIN_TEXT.test(value) || SEPARATORS.test(value)) throw unreadable(name, value);
 }

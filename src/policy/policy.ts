@@ -1,10 +1,10 @@
+import type { ClockOptions } from '../clocks.js';
 import type { Endpoint } from '../kraken/endpoints.js';
 import type { Fields } from '../kraken/fields.js';
 import type { Market } from '../kraken/market.js';
 import { checkEndpoint, compileEndpointRules, type EndpointRules } from './endpoint-rules.js';
 import { compileOrderRules, OrderPolicy, type CompiledOrderRules } from './order-policy.js';
 import type { Ledger } from './spending.js';
-import { verdictOf } from './verdict.js';
 
 /** Every rule, in the order in which they are looked at: the first that refuses gives the reason. */
 export const RULE_NAMES = [
@@ -81,8 +81,9 @@ export interface PolicyCall {
 
 export interface Decision extends Verdict {
   /**
-   * What has to be looked up at Kraken when the call's turn has come, before a nonce is drawn. To be called at
-   * most once, and not on a refused call. Never rejects for want of an answer: that is a refusal.
+   * What has to be looked up at Kraken, or counted, when the call's turn has come, before a nonce is drawn. To be
+   * called at most once, and not on a refused call. Never rejects for want of an answer: that is a refusal. Rejects
+   * with ProxyError `not-owner` when the ledger of the day is not ours or cannot be written.
    */
   readonly inTurn: ((ask: Ask) => Promise<Verdict>) | undefined;
   /**
@@ -99,11 +100,29 @@ export type Ask = (
   body: string,
 ) => Promise<Buffer>;
 
-export interface PolicyParts {
+export interface PolicyParts extends ClockOptions {
   readonly market: Market;
   readonly spending: Ledger;
-  /** Milliseconds of a clock that never steps back. Default: the process's own. */
-  readonly now?: () => number;
+}
+
+/** Which endpoints the rules open, and which of them are set, as far as the rules alone tell. */
+export interface RulesInForce {
+  readonly opens: (endpoint: Endpoint) => boolean;
+  readonly set: ReadonlySet<RuleName>;
+  /** There are limits on orders. */
+  readonly limitsOrders: boolean;
+}
+
+/** What rules come to when none of them is in report mode. Throws on rules the config would not take. */
+export function rulesInForce(rules: Rules): RulesInForce {
+  const limits = compileOrderRules(rules)?.names ?? [];
+  const endpoints = compileEndpointRules({ ...rules, report: [] }, limits);
+  return {
+    opens: (endpoint) => checkEndpoint(endpoints, endpoint) === undefined,
+    // There is always an allow.
+    set: new Set(['allow', ...(rules.deny.length > 0 ? (['deny'] as const) : []), ...limits]),
+    limitsOrders: limits.length > 0,
+  };
 }
 
 const noSettling = (): void => undefined;
@@ -120,7 +139,6 @@ interface CompiledRules {
   readonly endpoints: EndpointRules;
   /** Undefined: no limit on orders is set. */
   readonly orders: CompiledOrderRules | undefined;
-  readonly report: ReadonlySet<RuleName>;
 }
 
 /** Says which calls a client may make. Doubt means no. */
@@ -133,26 +151,23 @@ export class Policy {
     this.#orders = new OrderPolicy(parts);
   }
 
-  /** Synchronous unless order rules need the market or the day's ledger. Throws on rules the config would not take. */
+  /**
+   * Synchronous unless order rules need the market or the day's ledger. Throws on rules the config would not take.
+   * Rejects with ProxyError `not-owner` when that ledger is not ours or cannot be written.
+   */
   decide(call: PolicyCall): Decision | Promise<Decision> {
     const rules = this.#compiled.get(call.rules) ?? this.#compile(call.rules);
-    const findings = checkEndpoint(rules.endpoints, call.endpoint, rules.report);
-    if (findings === undefined) {
-      return rules.orders === undefined ? ALLOWED : this.#orders.decide(call, rules.orders, []);
-    }
-    const verdict = verdictOf(findings, rules.report);
-    if (verdict.denied === undefined && rules.orders !== undefined) {
-      return this.#orders.decide(call, rules.orders, verdict.reported);
-    }
-    return { ...verdict, inTurn: undefined, settle: noSettling };
+    const verdict = checkEndpoint(rules.endpoints, call.endpoint);
+    if (verdict?.denied !== undefined) return { ...verdict, inTurn: undefined, settle: noSettling };
+    if (rules.orders !== undefined) return this.#orders.decide(call, rules.orders, verdict?.reported ?? []);
+    const inTurn = this.#orders.countInTurn(call);
+    if (verdict === undefined && inTurn === undefined) return ALLOWED;
+    return { denied: undefined, reported: verdict?.reported ?? [], inTurn, settle: noSettling };
   }
 
   #compile(rules: Rules): CompiledRules {
-    const compiled = {
-      endpoints: compileEndpointRules(rules),
-      orders: compileOrderRules(rules),
-      report: new Set(rules.report),
-    };
+    const orders = this.#orders.compile(rules);
+    const compiled = { endpoints: compileEndpointRules(rules, orders?.names ?? []), orders };
     this.#compiled.set(rules, compiled);
     return compiled;
   }

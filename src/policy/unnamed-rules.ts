@@ -1,3 +1,4 @@
+import { MONEY_STAYS } from './endpoint-rules.js';
 import type { Rules } from './policy.js';
 
 /**
@@ -6,7 +7,7 @@ import type { Rules } from './policy.js';
  * allowed to a client by name.
  */
 export const UNNAMED_RULES: Rules = {
-  allow: ['read', 'trade', 'cancel', 'history', 'websocket', 'export', 'deposit'],
+  allow: MONEY_STAYS,
   deny: [],
   orders: undefined,
   report: [],

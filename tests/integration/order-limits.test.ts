@@ -20,16 +20,26 @@ interface Limits {
   readonly allow?: readonly string[];
 }
 
+/** A second client of the same account, without any limits. */
+const other = { key: 'other', accounts: ['master'] };
+
 /** A proxy whose one client, on loopback and without a secret, has these limits. */
 async function open(limits: Limits, folder?: string): Promise<ProxyWorld> {
   const bot = { key: 'bot', accounts: ['master'], ...limits };
-  world = await openProxyWorld({ config: { clients: { bot } }, ...(folder === undefined ? {} : { folder }) });
+  world = await openProxyWorld({
+    config: { clients: { bot, other } },
+    ...(folder === undefined ? {} : { folder }),
+  });
   return world;
 }
 
-function call(endpoint: string, fields: Readonly<Record<string, string>> | string): Promise<SignedReply> {
+function call(
+  endpoint: string,
+  fields: Readonly<Record<string, string>> | string,
+  key = 'bot',
+): Promise<SignedReply> {
   const body = typeof fields === 'string' ? fields : new URLSearchParams(fields).toString();
-  return rawRequest(world?.url ?? '', `/0/private/${endpoint}`, 'POST', body, { 'API-Key': 'bot' });
+  return rawRequest(world?.url ?? '', `/0/private/${endpoint}`, 'POST', body, { 'API-Key': key });
 }
 
 const LIMIT = { pair: 'XBTUSD', type: 'buy', ordertype: 'limit', price: '100', volume: '1' };
@@ -231,6 +241,24 @@ it('the account’s open orders are asked from Kraken in the order’s own turn,
   expect(world?.sandbox.maxInFlight).toBe(1);
   const asked = world?.log.find(({ msg, endpoint }) => msg === 'call' && endpoint === 'OpenOrders');
   expect(asked).toMatchObject({ client: 'proxy', account: 'master', outcome: 'executed' });
+});
+
+it('orders of a client without limits count toward the open orders of the others', async () => {
+  await open({ orders: { maxOpenOrders: 3 } });
+  expectPlaced(await order());
+  expectPlaced(await call('AddOrder', LIMIT, 'other'));
+  expectPlaced(await call('AddOrder', LIMIT, 'other'));
+  expectDenied(await order(), 'orders.maxOpenOrders');
+  expect(sent().filter((name) => name === 'AddOrder')).toHaveLength(3);
+});
+
+it('a change of price or volume counts toward the day like a new order', async () => {
+  await open({ orders: { maxNotionalPerDay: { USD: '250' } } });
+  const txid = expectPlaced(await order());
+  expect((await call('AmendOrder', { txid, limit_price: '90' })).json?.error).toEqual([]);
+  expectDenied(await call('AmendOrder', { txid, limit_price: '80' }), 'orders.maxNotionalPerDay');
+  // Without a change of either it counts nothing.
+  expect((await call('AmendOrder', { txid, post_only: 'true' })).json?.error).toEqual([]);
 });
 
 it('changing an order is checked against what Kraken says it is', async () => {

@@ -70,11 +70,14 @@ export class PolicyWorld {
   readonly asked: string[] = [];
   readonly policy: Policy;
   now = 0;
+  wallNow = 0;
   /** The orders at Kraken, by txid. */
   orders: Record<string, unknown> = {};
 
+  readonly #clocks = { now: (): number => this.now, wallNow: (): number => this.wallNow };
+
   constructor(spending: Spending = Spending.none()) {
-    this.policy = new Policy({ market: this.market, spending, now: () => this.now });
+    this.policy = new Policy({ market: this.market, spending, ...this.#clocks });
   }
 
   /** Kraken's answers to the policy's own questions. */

@@ -130,6 +130,21 @@ describe('a client', () => {
     [{ allow: ['reed'] }, 'clients.bot.allow.0: "reed" / read'],
     [{ allow: ['addorder'] }, 'clients.bot.allow.0: "addorder" / AddOrder'],
     [{ deny: ['WITHDRAW'] }, 'clients.bot.deny.0: "WITHDRAW" / withdraw'],
+    [{ deny: ['Withdrow'] }, 'clients.bot.deny.0: "Withdrow" / withdraw'],
+    [{ deny: ['CancelAl'] }, 'clients.bot.deny.0: "CancelAl" / CancelAll'],
+    [
+      { expires: '2027-02-31T00:00:00Z' },
+      'clients.bot.expires: "2027-02-31T00:00:00Z" / a time in UTC such as 2027-01-31T00:00:00Z',
+    ],
+    [
+      { expires: '2027-01-31T24:00:00Z' },
+      'clients.bot.expires: "2027-01-31T24:00:00Z" / a time in UTC such as 2027-01-31T00:00:00Z',
+    ],
+    // The two last bits are set: no encoder writes this, and the signer does not take it.
+    [
+      { secret: 'QUFBQUFBQUFBQUFBQUFBQR==' },
+      'clients.bot.secret: text that is not base64 / a secret in base64; "client new" makes one',
+    ],
     [
       { orders: { maxVolume: 0.5 } },
       'clients.bot.orders.maxVolume: 0.5 / a positive decimal number as text, such as "0.5": at most 20 digits before the point and 18 after',
@@ -173,6 +188,36 @@ describe('a client', () => {
     ]);
   });
 
+  it('must not share its secret with another client', () => {
+    const bot = (key: string, secret: unknown): object => ({ key, secret, accounts: ['master'] });
+    const clients = { one: bot('1', CLIENT_SECRET), two: bot('2', { env: 'BOT_SECRET' }) };
+    expect(mistakesOf(() => parse({ clients }))).toEqual([
+      'clients.two.secret: the same secret as clients.one / a secret of its own: who has it can call as both',
+    ]);
+  });
+
+  it('an account’s secret that the signer would not take is a mistake', () => {
+    const secret = `${ACCOUNT_SECRET.slice(0, -3)}h==`;
+    expect(Buffer.from(secret, 'base64')).toEqual(Buffer.from(ACCOUNT_SECRET, 'base64'));
+    expect(mistakesOf(() => parse({ accounts: { master: { key: 'public-master', secret } } }))).toEqual([
+      'accounts.master.secret: text that is not base64 / the private key in base64, on one line, as Kraken shows it',
+    ]);
+  });
+
+  it.each<[object]>([
+    [{}],
+    [{ allow: ['WithdrawStatus', 'Earn/Strategies', 'GetOtcPairs'], orders: { maxVolume: '1' } }],
+    [{ allow: ['read', 'withdraw'], deny: ['withdraw'] }],
+    [{ deny: ['trade'] }],
+    [{ allow: ['websocket'], deny: ['websocket'] }],
+    [{ report: ['allow'] }],
+    [{ deny: ['trade'], report: ['deny'] }],
+    [{ orders: { postOnly: true }, report: ['orders.postOnly'] }],
+    [{ allow: ['trade', 'otc'], deny: ['otc'], orders: { maxVolume: '1' } }],
+  ])('with %j needs no warning', (entry) => {
+    expect(warningsFor(entry)).toEqual([]);
+  });
+
   it('keeps its secret out of the config of a live upstream, its key may stand there', () => {
     const live = {
       upstream: { url: 'https://api.kraken.com' },
@@ -193,6 +238,24 @@ describe('a client', () => {
   it.each([
     [{ allow: ['read', 'withdraw', 'transfer'] }, 'clients.bot: may move money out (withdraw, transfer)'],
     [{ allow: ['websocket'] }, 'clients.bot: a WebSocket token lets it trade, although trade is not allowed'],
+    [
+      { allow: ['Withdraw', 'WalletTransfer', 'Earn/Allocate', 'WithdrawStatus'] },
+      'clients.bot: may move money out (Withdraw, WalletTransfer, Earn/Allocate)',
+    ],
+    [
+      { allow: ['trade', 'websocket'], deny: ['CancelAll'] },
+      'clients.bot: a WebSocket token lets it trade and cancel past deny',
+    ],
+    [
+      { allow: ['AddOrder', 'GetWebSocketsToken'], orders: { maxOpenOrders: 1 } },
+      'clients.bot: a WebSocket token lets it trade past the limits of orders',
+    ],
+    [{ orders: {} }, 'clients.bot: orders sets no limit'],
+    [{ orders: { postOnly: false } }, 'clients.bot: orders sets no limit'],
+    [
+      { report: ['deny', 'orders.maxVolume'], orders: { postOnly: true } },
+      'clients.bot: report names what is not set (deny, orders.maxVolume)',
+    ],
     [{ nonceWindow: 0 }, 'clients.bot: nonceWindow does nothing without a secret: the nonce is not signed'],
     [
       { expires: '2020-01-01T00:00:00Z' },
@@ -206,6 +269,18 @@ describe('a client', () => {
   ])('with %j is taken with a warning', (entry, warning) => {
     expect(warningsFor(entry)).toEqual([warning]);
   });
+});
+
+it('endpoints whose orders the limits do not see are warned of', () => {
+  const orders = { maxVolume: '1' };
+  expect(warningsFor({ orders, allow: ['trade', 'otc'] })).toEqual([
+    'clients.bot: may move money out (otc)',
+    'clients.bot: goes past the limits of orders with otc',
+  ]);
+  expect(warningsFor({ orders, allow: ['trade', 'PlaceThing'] })).toEqual([
+    'clients.bot.allow.1: "PlaceThing" is no endpoint the proxy knows',
+    'clients.bot: goes past the limits of orders with PlaceThing',
+  ]);
 });
 
 describe('beyond loopback', () => {

@@ -38,8 +38,15 @@ describe('a form', () => {
     });
   });
 
-  it('is read without nonce and otp, even several', () => {
-    expect(form('nonce=1&nonce=2&otp=3&n%6fnce=4&volume=1')).toEqual({ volume: '1' });
+  it('is read without nonce, even several, and with otp', () => {
+    expect(form('nonce=1&nonce=2&otp=3&n%6fnce=4&volume=1')).toEqual({ otp: '3', volume: '1' });
+    expect(refusal('otp=1&otp=2', 'form')).toMatchObject({ code: 'invalid-body', message: /twice/ });
+  });
+
+  it('has the words of JSON as texts', () => {
+    expect(form('a=true&b=false&c=True&d=null&e=%22true%22&f=tru%65')).toEqual({
+      ...{ a: true, b: false, c: 'True', d: 'null', e: '"true"', f: true },
+    });
   });
 
   it('keeps what has no value, and a name that is empty', () => {
@@ -63,7 +70,9 @@ describe('a form', () => {
         const body = pairs.join('&');
         const expected = [...new URLSearchParams(`?${body}`)].filter(([name]) => name !== 'nonce');
         fc.pre(new Set(expected.map(([name]) => name)).size === expected.length);
-        expect([...readFields(Buffer.from(body), 'form')]).toEqual(expected);
+        const read = [...readFields(Buffer.from(body), 'form')];
+        const texts = read.map(([name, value]) => [name, typeof value === 'boolean' ? String(value) : value]);
+        expect(texts).toEqual(expected);
       }),
     );
   });
@@ -71,17 +80,19 @@ describe('a form', () => {
 
 describe('JSON', () => {
   it('keeps the text of numbers, and words', () => {
-    const body = '{"a":1795000000000000001,"b":1e400,"c":-0.10,"d":true,"e":false,"f":null,"g":"x"}';
+    const body =
+      '{"a":1795000000000000001,"b":1e400,"c":-0.10,"d":true,"e":false,"f":null,"g":"x","h":"true"}';
     expect(json(body)).toEqual({
       ...{ a: '1795000000000000001', b: '1e400', c: '-0.10' },
-      ...{ d: 'true', e: 'false', f: null, g: 'x' },
+      ...{ d: true, e: false, f: null, g: 'x', h: 'true' },
     });
   });
 
-  it('keeps objects and lists, and drops nonce and otp only at the top', () => {
+  it('keeps objects and lists, and drops nonce only at the top', () => {
     expect(
       json(' { "nonce" : 1 , "otp":"2", "orders":[ {"nonce":"3","close":{"price":"1"}} , [] ] } '),
     ).toEqual({
+      otp: '2',
       orders: [{ nonce: '3', close: { price: '1' } }, []],
     });
   });
@@ -128,7 +139,6 @@ describe('JSON', () => {
     const value = fc.jsonValue({ maxDepth: 3 }).filter((one) => typeof one === 'object' && one !== null);
     const asText = (one: unknown): unknown => {
       if (typeof one === 'number') return JSON.stringify(one);
-      if (typeof one === 'boolean') return String(one);
       if (Array.isArray(one)) return one.map(asText);
       if (typeof one !== 'object' || one === null) return one;
       return Object.fromEntries(Object.entries(one).map(([name, item]) => [name, asText(item)]));

@@ -14,6 +14,7 @@ const ticker = (last = '60000.0', id = 'XXBTZUSD'): Buffer =>
 /** A market whose upstream and clock the test holds. */
 class World {
   now = 1_000_000;
+  wallNow = 1_800_000_000_000;
   readonly asked: string[] = [];
   answer: (path: string) => Buffer | Promise<Buffer> = (path) =>
     path === '/0/public/AssetPairs' ? ok(PAIRS) : ticker();
@@ -23,6 +24,7 @@ class World {
       return await this.answer(path);
     },
     now: () => this.now,
+    wallNow: () => this.wallNow,
   });
 
   fail(): void {
@@ -146,6 +148,25 @@ describe('prices', () => {
     world.now += 49_999;
     expect((await world.market.price(XBTUSD)).last).toBe('60000.0');
     world.now += 1;
+    await expect(world.market.price(XBTUSD)).rejects.toThrow();
+  });
+
+  it('are no longer good when the machine slept for a minute, which only the clock on the wall tells', async () => {
+    const world = new World();
+    await world.market.price(XBTUSD);
+    world.fail();
+    world.wallNow += 59_999;
+    expect((await world.market.price(XBTUSD)).last).toBe('60000.0');
+    world.wallNow += 1;
+    await expect(world.market.price(XBTUSD)).rejects.toThrow();
+  });
+
+  it('become no younger by a wall clock that is set back', async () => {
+    const world = new World();
+    await world.market.price(XBTUSD);
+    world.fail();
+    world.wallNow -= 86_400_000;
+    world.now += 60_000;
     await expect(world.market.price(XBTUSD)).rejects.toThrow();
   });
 

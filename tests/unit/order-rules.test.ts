@@ -1,4 +1,5 @@
-import type { OrderLimits } from '../../src/policy/policy.js';
+import { endpointOf } from '../../src/kraken/endpoints.js';
+import type { OrderLimits, Rules } from '../../src/policy/policy.js';
 import { openOrder, PolicyWorld, rulesWith, TXID, type Body } from '../support/policy-world.js';
 
 type Limits = Partial<OrderLimits>;
@@ -101,6 +102,10 @@ describe('what somebody might try to get past the limits', () => {
     ['with a NUL', `${LIMIT_BUY}&volume%00=1000`],
     ['behind a semicolon', `${LIMIT_BUY};volume=1000`],
     ['behind an escaped separator', `${LIMIT_BUY}&cl_ord_id=a%26volume%3D1000`],
+    ['behind a semicolon in the otp', `${LIMIT_BUY}&otp=1;volume=1000`],
+    ['behind an escaped separator in the otp', `${LIMIT_BUY}&otp=1%26volume%3D1000`],
+    ['behind a separator in the otp, JSON', json({ otp: '1&volume=1000' })],
+    ['in an otp that is no text', json({ otp: { volume: '1000' } })],
     ['after a BOM', `%EF%BB%BFvolume=1000&${LIMIT_BUY}`],
     ['a nested order', json({ order: { volume: '1000' } })],
     ['orders beside the order', json({ orders: [json({ volume: '1000' })] })],
@@ -121,6 +126,7 @@ describe('what somebody might try to get past the limits', () => {
     ['a blank', json({ volume: ' 1' })],
     ['other digits', json({ volume: '１' })],
     ['too many digits', json({ volume: '1'.repeat(21) })],
+    ['a percentage beyond any sense', json({ price: '+1000%', volume: '0.000001' })],
     ['volume 0: the whole position', json({ volume: '0' })],
     ['volume 0.0', json({ volume: '0.000' })],
     ['no volume', 'pair=XBTUSD&type=sell&ordertype=market'],
@@ -167,6 +173,7 @@ describe('what somebody might try to get past the limits', () => {
     ['close under reduceOnly', `${LIMIT_BUY}&reduce_only=true&close[ordertype]=limit&close[price]=1`],
     ['reduce_only=True', `${LIMIT_BUY}&reduce_only=True`],
     ['reduce_only=1', `${LIMIT_BUY}&reduce_only=1`],
+    ['reduce_only as a JSON string', json({ reduce_only: 'true' })],
     ['reduce_only=null', json({ reduce_only: null })],
   ])('reduceOnly: %s', async (_, body) => {
     expect(await outcome({ reduceOnly: true }, body)).toMatch(/^orders\.reduceOnly: /);
@@ -178,6 +185,14 @@ describe('what somebody might try to get past the limits', () => {
     ['the flag in capitals', `${LIMIT_BUY}&oflags=POST`],
   ])('postOnly: %s', async (_, body) => {
     expect(await outcome({ postOnly: true }, body)).toMatch(/^orders\.postOnly: /);
+  });
+
+  it('a volume beyond any order is refused by whatever rule is set', async () => {
+    expect(await outcome({ sides: ['buy'] }, json({ volume: '9'.repeat(15) }))).toBe('allowed');
+    expect(await outcome({ sides: ['buy'] }, json({ volume: `1${'0'.repeat(15)}` }))).toBe(
+      'orders.sides: the order rules cannot read volume 1000000000000000',
+    );
+    expect(await outcome({ sides: ['buy'] }, json({ volume: `${'0'.repeat(19)}1` }))).toBe('allowed');
   });
 
   it('a conditional close is on the other side', async () => {
@@ -412,6 +427,15 @@ describe('a change of an order', () => {
     );
   });
 
+  it('an edit with an order flag other than post is refused', async () => {
+    const body = `txid=${TXID}&pair=XBTUSD&volume=1&otp=1`;
+    for (const flags of ['', '&oflags=', '&oflags=post'])
+      expect(await edit(`${body}${flags}`)).toBe('allowed');
+    for (const flag of ['viqc', 'fciq', 'post,viqc', 'POST']) {
+      expect(await edit(`${body}&oflags=${flag}`)).toMatch(/cannot read oflags/);
+    }
+  });
+
   it('postOnly: a new limit price must be post-only itself, other changes leave the flag', async () => {
     const only = { postOnly: true };
     const post = openOrder({ oflags: 'fciq,post' });
@@ -465,6 +489,79 @@ describe('maxOpenOrders', () => {
     expect(world.asked).toHaveLength(2);
   });
 
+  it('does not trust a count from before the machine slept for 30 s', async () => {
+    const world = new PolicyWorld();
+    await place(world, 5);
+    world.wallNow += 29_999;
+    await place(world, 5);
+    expect(world.asked).toHaveLength(1);
+    world.wallNow += 1;
+    await place(world, 5);
+    expect(world.asked).toHaveLength(2);
+    // A clock that was set back makes no count younger, and none older.
+    world.wallNow -= 86_400_000;
+    await place(world, 5);
+    expect(world.asked).toHaveLength(2);
+    world.now += 30_000;
+    await place(world, 5);
+    expect(world.asked).toHaveLength(3);
+  });
+
+  describe('counts what clients without that limit place on the account', () => {
+    const one = { type: 'buy', ordertype: 'limit', price: '1', volume: '1' };
+    const unlimited: Rules = { allow: undefined, deny: [], orders: undefined, report: [] };
+    const sided = rulesWith({ sides: ['buy'] });
+    const reported = rulesWith({ sides: ['buy'] }, { report: ['orders.sides'] });
+    const trial = { ...unlimited, allow: ['read'], report: ['allow'] as const };
+
+    it.each<[string, Rules, string, Body, asked: number]>([
+      ['without any', unlimited, 'AddOrder', LIMIT_BUY, 1],
+      ['with others', sided, 'AddOrder', LIMIT_BUY, 1],
+      ['with allow in report mode', trial, 'AddOrder', LIMIT_BUY, 1],
+      ['a batch', unlimited, 'AddOrderBatch', { pair: 'XBTUSD', orders: [one, one] }, 1],
+      ['a body that cannot be read', unlimited, 'AddOrder', 'rubbish=1', 1],
+      ['a body that cannot be read, in report mode', reported, 'AddOrder', 'rubbish=1', 1],
+      ['a test', unlimited, 'AddOrder', `${LIMIT_BUY}&validate=true`, 0],
+      ['a cancel', unlimited, 'CancelAll', '', 0],
+      ['an order that is refused', sided, 'AddOrder', LIMIT_BUY.replace('buy', 'sell'), 0],
+    ])('%s', async (_, rules, name, body, asked) => {
+      const world = new PolicyWorld();
+      world.orders = { A: openOrder() };
+      expect(await place(world, 3)).toBe('allowed');
+      expect(world.asked).toHaveLength(1);
+      await world.outcome(rules, name, body, 'other');
+      world.orders = { A: openOrder(), B: openOrder() };
+      // The third order at most: Kraken has to be asked where the other client may have placed it.
+      expect(await place(world, 3)).toBe('allowed');
+      expect(world.asked).toHaveLength(1 + asked);
+    });
+
+    it('in the turn of its call: a count that Kraken tells while the call waits does not hold it', async () => {
+      const world = new PolicyWorld();
+      await place(world, 2);
+      const waiting = await world.decide(unlimited, 'AddOrder', LIMIT_BUY, 'other');
+      world.now += 30_000;
+      await place(world, 2);
+      expect(world.asked).toHaveLength(2);
+      await waiting.inTurn?.(world.ask);
+      await place(world, 2);
+      expect(world.asked).toHaveLength(3);
+    });
+
+    it('and reads no body where nobody counts', async () => {
+      const world = new PolicyWorld();
+      const decision = await world.decide(unlimited, 'AddOrder', LIMIT_BUY);
+      expect(decision.inTurn).toBeUndefined();
+      await world.decide(rulesWith({ maxOpenOrders: 5 }), 'AddOrder', LIMIT_BUY);
+      const endpoint = endpointOf('AddOrder');
+      const fields = (): never => {
+        throw new Error('the body was read');
+      };
+      const call = { client: 'other', rules: unlimited, account: 'master', endpoint, fields };
+      expect((await (await world.policy.decide(call)).inTurn?.(world.ask))?.denied).toBeUndefined();
+    });
+  });
+
   it('counts each order of a batch, and a conditional close', async () => {
     const world = new PolicyWorld();
     const one = { type: 'buy', ordertype: 'limit', price: '1', volume: '1' };
@@ -479,6 +576,9 @@ describe('maxOpenOrders', () => {
     expect(await place(world, 1, `${LIMIT_BUY}&validate=true`)).toBe('allowed');
     expect(await place(world, 1, `${LIMIT_BUY}&validate=True`)).not.toBe('allowed');
     expect(await place(world, 1, `${LIMIT_BUY}&validate=1`)).not.toBe('allowed');
+    expect(await place(world, 1, json({ validate: true }))).toBe('allowed');
+    // What Kraken makes of that is not known: it may place the order.
+    expect(await place(world, 1, json({ validate: 'true' }))).not.toBe('allowed');
   });
 
   it('refuses when Kraken does not tell', async () => {

@@ -314,7 +314,7 @@ describe('maxNotionalPerDay', () => {
     expect(spending.spent('bot', 'USD').toFixed()).toBe('200');
   });
 
-  it('of a change it counts what the order is worth more than before', async () => {
+  it('of a change of price or volume it counts all that is open of the order as changed', async () => {
     const spending = await open();
     const world = new PolicyWorld(spending);
     const spentAfter = async (body: string, order: unknown, name = 'AmendOrder'): Promise<string> => {
@@ -327,30 +327,49 @@ describe('maxNotionalPerDay', () => {
       expect(spending.spent('bot', 'USD').toFixed()).toBe(before.toFixed());
       return spent;
     };
-    expect(await spentAfter(`txid=${TXID}&order_qty=1.5`, openOrder())).toBe('50');
-    expect(await spentAfter(`txid=${TXID}&order_qty=0.5`, openOrder())).toBe('0');
-    expect(await spentAfter(`txid=${TXID}&limit_price=120`, openOrder())).toBe('20');
-    // What has traded at the old price is not worth more at the new one.
-    expect(await spentAfter(`txid=${TXID}&limit_price=120`, openOrder({ vol_exec: '0.9' }))).toBe('2');
+    expect(await spentAfter(`txid=${TXID}&order_qty=1.5`, openOrder())).toBe('150');
+    expect(await spentAfter(`txid=${TXID}&order_qty=0.5`, openOrder())).toBe('50');
+    expect(await spentAfter(`txid=${TXID}&limit_price=120`, openOrder())).toBe('120');
+    // What has traded can trade no more.
+    expect(await spentAfter(`txid=${TXID}&limit_price=120`, openOrder({ vol_exec: '0.9' }))).toBe('12');
     expect(await spentAfter(`txid=${TXID}&order_qty=2&limit_price=50`, openOrder({ vol_exec: '0.9' }))).toBe(
-      '45',
+      '55',
     );
     // An edit is a new order: it may trade the whole volume again.
     expect(await spentAfter(`txid=${TXID}&pair=XBTUSD`, openOrder({ vol_exec: '0.9' }), 'EditOrder')).toBe(
-      '90',
+      '100',
     );
+    expect(await spentAfter(`txid=${TXID}&post_only=true&deadline=1`, openOrder())).toBe('0');
+    expect(await spentAfter(`txid=${TXID}&display_qty=0.5`, openOrder())).toBe('0');
   });
 
-  it('refuses when the ledger cannot be written', async () => {
+  it('a ledger that cannot be written is no matter of rules: the call is refused as not-owner, and counts nothing', async () => {
     const spending = await open();
     await spending.close();
     const world = new PolicyWorld(spending);
-    expect(await world.outcome(rules, 'AddOrder', buy('1'))).toMatch(
-      /^orders\.maxNotionalPerDay: the ledger of the day cannot be written: /,
-    );
-    expect(await new PolicyWorld().outcome(rules, 'AddOrder', buy('1'))).toMatch(
-      /no ledger of the day is open$/,
-    );
+    const failed = {
+      code: 'not-owner',
+      message: 'the ledger of the day cannot be written: the ledger of the day is closed',
+      retryAfterSeconds: 1,
+    };
+    await expect(world.outcome(rules, 'AddOrder', buy('1'))).rejects.toMatchObject(failed);
+    world.orders = { [TXID]: openOrder() };
+    const change = world.outcome(rules, 'AmendOrder', `txid=${TXID}&order_qty=2`);
+    await expect(change).rejects.toMatchObject(failed);
+    expect(spending.spent('bot', 'USD').toFixed()).toBe('0');
+    await expect(new PolicyWorld().outcome(rules, 'AddOrder', buy('1'))).rejects.toMatchObject({
+      code: 'not-owner',
+      message: /no ledger of the day is open$/,
+    });
+  });
+
+  it('in report mode a ledger that cannot be written is told, and stops no order', async () => {
+    const report = { report: ['orders.maxNotionalPerDay'] as const };
+    const reporting = rulesWith({ maxNotionalPerDay: { USD: '250' } }, report);
+    expect(await new PolicyWorld().decide(reporting, 'AddOrder', buy('1'))).toMatchObject({
+      denied: undefined,
+      reported: [{ reason: 'the ledger of the day cannot be written: no ledger of the day is open' }],
+    });
   });
 
   it('in report mode it counts and tells, and refuses nothing', async () => {
@@ -372,6 +391,16 @@ describe('maxNotionalPerDay', () => {
     );
     expect(decisions.filter(({ denied }) => denied === undefined)).toHaveLength(6);
     expect(spending.spent('bot', 'USD').toFixed()).toBe('240');
+  });
+
+  it('a change that is worth nothing new passes a day that is over its limit already', async () => {
+    const spending = await open();
+    await take(spending, '60');
+    const world = new PolicyWorld(spending);
+    world.orders = { [TXID]: openOrder() };
+    const lower = rulesWith({ maxNotionalPerDay: { USD: '50' } });
+    expect(await world.outcome(lower, 'AmendOrder', `txid=${TXID}&display_qty=0.5`)).toBe('allowed');
+    expect(await world.outcome(lower, 'AmendOrder', `txid=${TXID}&order_qty=0.5`)).toMatch(/^orders\.maxN/);
   });
 
   it('an amount of many digits is counted rounded up', async () => {

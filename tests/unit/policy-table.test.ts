@@ -17,7 +17,12 @@ const PRESETS: readonly (readonly [name: string, rules: Rules, groups: readonly 
   ['trade and cancel', preset(['trade', 'cancel']), ['trade', 'cancel']],
   ['all money groups', preset(MONEY), MONEY],
   ['money allowed and denied', preset(['read', ...MONEY], MONEY), ['read']],
-  ['defaults without trade', preset(undefined, ['trade']), ['read', 'cancel', 'history', 'websocket']],
+  ['defaults without trade', preset(undefined, ['trade']), ['read', 'cancel', 'history']],
+  [
+    'defaults without trade, the token by name',
+    preset(['cancel', 'websocket'], ['trade']),
+    ['cancel', 'websocket'],
+  ],
   ['nothing at all', preset([]), []],
 ];
 
@@ -82,9 +87,27 @@ describe('names', () => {
 describe('in report mode', () => {
   it('a missing allow is told and not enforced', async () => {
     const rules = { ...preset(['read']), report: ['allow'] as const };
-    expect(await new PolicyWorld().decide(rules, 'Withdraw')).toMatchObject({
+    expect(await new PolicyWorld().decide(rules, 'CancelAll')).toMatchObject({
       denied: undefined,
-      reported: [{ rule: 'allow', reason: 'Withdraw is not in allow' }],
+      reported: [{ rule: 'allow', reason: 'CancelAll is not in allow' }],
+    });
+  });
+
+  it.each(PRIVATE_ENDPOINTS)(
+    'a missing allow is enforced for $name where it moves money',
+    async (endpoint) => {
+      const rules = { ...preset(['read']), report: ['allow', 'deny'] as const };
+      const isMoney = endpoint.group !== undefined && MONEY.includes(endpoint.group);
+      const { denied } = await new PolicyWorld().decide(rules, endpoint.name);
+      expect(denied?.rule).toBe(isMoney ? 'allow' : undefined);
+    },
+  );
+
+  it.each(UNKNOWN)('a missing allow is enforced for %s, which is not in the table', async (name) => {
+    const rules = { ...preset(['read']), report: ['allow', 'deny'] as const };
+    expect(await new PolicyWorld().decide(rules, name)).toMatchObject({
+      denied: { rule: 'allow' },
+      reported: [],
     });
   });
 
@@ -102,6 +125,45 @@ describe('in report mode', () => {
     expect(await new PolicyWorld().decide(rules, 'AddOrder', body)).toMatchObject({
       denied: { rule: 'orders.sides' },
       reported: [{ rule: 'allow' }],
+    });
+  });
+});
+
+describe('a WebSocket token, with which orders go past the proxy,', () => {
+  const token = 'GetWebSocketsToken';
+
+  const trading = PRIVATE_ENDPOINTS.filter(({ group }) => group === 'trade' || group === 'cancel');
+
+  it.each(['trade', 'cancel', ...trading.map(({ name }) => name)])(
+    'is not given by default where deny names %s',
+    async (denied) => {
+      const world = new PolicyWorld();
+      expect(await world.outcome(preset(undefined, [denied]), token)).toBe(
+        'deny: orders over a WebSocket go past this rule; a token for them must be named in allow',
+      );
+      expect(await world.outcome(preset(['websocket'], [denied]), token)).toBe('allowed');
+      expect(await world.outcome(preset([token], [denied]), token)).toBe('allowed');
+    },
+  );
+
+  it.each(['history', 'Balance', 'NewThing'])('is given by default where deny names %s', async (denied) => {
+    expect(await new PolicyWorld().outcome(preset(undefined, [denied]), token)).toBe('allowed');
+  });
+
+  it('is not given by a missing allow that is only told, as long as the rule it goes past is enforced', async () => {
+    const world = new PolicyWorld();
+    const limited = rulesWith({ sides: ['buy'] }, { allow: ['read'], report: ['allow'] });
+    expect((await world.decide(limited, token)).denied?.rule).toBe('orders.sides');
+    const denied = { ...preset(['read'], ['trade']), report: ['allow'] as const };
+    expect((await world.decide(denied, token)).denied?.rule).toBe('deny');
+  });
+
+  it('is given, and told, where all that it goes past is in report mode', async () => {
+    const report = ['orders.sides', 'deny'] as const;
+    const rules = rulesWith({ sides: ['buy'] }, { deny: ['AddOrder'], report });
+    expect(await new PolicyWorld().decide(rules, token)).toMatchObject({
+      denied: undefined,
+      reported: [{ rule: 'deny' }, { rule: 'orders.sides' }],
     });
   });
 });

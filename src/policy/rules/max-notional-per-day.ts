@@ -1,8 +1,9 @@
-import { largest, roundedUp, ZERO, type Decimal } from '../decimal.js';
+import { amountOf, ZERO, type Decimal } from '../decimal.js';
 import { worthAhead, worthOf } from '../notional.js';
 import type { OrderCall } from '../order-call.js';
 import type { OrderLimits } from '../policy.js';
 import type { Ledger } from '../spending.js';
+import { Doubt } from '../verdict.js';
 import { limitFor, quoteLimitsOf, shown } from './amounts.js';
 import type { OrderRule } from './rule.js';
 
@@ -25,16 +26,20 @@ export interface MaxNotionalPerDay {
 export function maxNotionalPerDay({ maxNotionalPerDay: texts }: OrderLimits): MaxNotionalPerDay | undefined {
   if (texts === undefined) return undefined;
   const limits = quoteLimitsOf('maxNotionalPerDay', texts);
-  const amountOf = async (call: OrderCall): Promise<DayAmount> => {
+  const dayAmountOf = async (call: OrderCall): Promise<DayAmount> => {
     const { quote } = await call.pair();
-    return { quote, limit: limitFor(limits, quote), amount: roundedUp(await totalOf(call)) };
+    const amount = amountOf(await totalOf(call));
+    // In report mode it would be written all the same, and no later start could read the ledger.
+    if (amount === undefined) throw new Doubt('the order is worth more than the ledger of the day can hold');
+    return { quote, limit: limitFor(limits, quote), amount };
   };
   return {
-    amountOf,
+    amountOf: dayAmountOf,
     ruleWith: (spending) => ({
       name: 'orders.maxNotionalPerDay',
       async check(call) {
-        const { quote, limit, amount } = await amountOf(call);
+        const { quote, limit, amount } = await dayAmountOf(call);
+        if (amount.isEqualTo(ZERO)) return undefined;
         const spent = spending.spent(call.client, quote);
         return spent.plus(amount).isGreaterThan(limit)
           ? `${shown(amount)} ${quote} on top of ${shown(spent)} in 24 h is more than ${shown(limit)}`
@@ -44,13 +49,16 @@ export function maxNotionalPerDay({ maxNotionalPerDay: texts }: OrderLimits): Ma
   };
 }
 
-/** All orders of a call with their closes; of a changed order, what it is worth more than before. */
+/**
+ * All orders of a call with their closes; of a changed one all that is still open. Nothing is taken off for what it
+ * was before: nobody knows whether that was counted for this client today.
+ */
 async function totalOf(call: OrderCall): Promise<Decimal> {
   let total = ZERO;
+  if (call.change === 'other') return total;
   await call.eachAsync(async (item) => {
-    if (call.former !== undefined) {
-      const before = await worthAhead(call.former, call.price);
-      total = total.plus(largest(ZERO, (await worthAhead(item, call.price)).minus(before)));
+    if (call.change === 'worth') {
+      total = total.plus(await worthAhead(item, call.price));
     } else {
       const { order, close } = await worthOf(item, call.price);
       total = total.plus(order).plus(close);

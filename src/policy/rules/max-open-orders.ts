@@ -15,7 +15,6 @@ export interface MaxOpenOrdersCheck {
   readonly most: number;
   readonly openOrders: OpenOrders;
   readonly ask: Ask;
-  readonly now: () => number;
 }
 
 /**
@@ -23,9 +22,9 @@ export interface MaxOpenOrdersCheck {
  * call's turn has come. Rejects with Doubt.
  */
 export async function checkMaxOpenOrders(check: MaxOpenOrdersCheck): Promise<string | undefined> {
-  const { account, adding, most, openOrders, ask, now } = check;
+  const { account, adding, most, openOrders, ask } = check;
   if (openOrders.fits(account, adding, most)) return undefined;
-  const askedAt = now();
+  const askedAt = openOrders.moment();
   let count: number;
   try {
     count = countOpen(await ask('OpenOrders', ''));
