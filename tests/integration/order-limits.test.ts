@@ -1,7 +1,9 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { request } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Scrape } from '../support/metrics.js';
+import { openOddUpstream } from '../support/odd-upstream.js';
 import { openProxyWorld, type ProxyWorld } from '../support/proxy-world.js';
 import { rawRequest, type SignedReply } from '../support/sign.js';
 import { until } from '../support/until.js';
@@ -296,4 +298,58 @@ it('a client with limits on its orders gets no WebSocket token, unless it is all
   await world?.close();
   await open({ orders: { maxVolume: '1' }, allow: ['trade', 'websocket'] });
   expect((await call('GetWebSocketsToken', {})).json?.error).toEqual([]);
+});
+
+it('with limits an order that has a query beside its body is refused: Kraken might read the volume there', async () => {
+  await open({ orders: { maxVolume: '1' } });
+  for (const query of ['?volume=9', '?']) {
+    expectDenied(await call(`AddOrder${query}`, LIMIT), 'orders.maxVolume');
+  }
+  expect(sent()).toEqual([]);
+});
+
+it('when Kraken cannot be asked in the turn, the client is told that Kraken is away, not that it may not', async () => {
+  await open({ orders: { maxOpenOrders: 3 } });
+  world?.sandbox.fault({ kind: 'reset-before', endpoint: 'OpenOrders', times: 10 });
+  const reply = await order();
+  expect(reply.json?.error).toEqual(['EService:Unavailable']);
+  expect(reply.headers['x-proxy-error']).toBe('upstream-unreachable');
+  expect(sent()).not.toContain('AddOrder');
+});
+
+it('in report mode an order goes on when Kraken cannot be asked in its turn', async () => {
+  await open({ orders: { maxOpenOrders: 3 }, report: ['orders.maxOpenOrders'] });
+  world?.sandbox.fault({ kind: 'reset-before', endpoint: 'OpenOrders', times: 10 });
+  expectPlaced(await order());
+});
+
+it('an answer to the proxy’s own question counts only with HTTP 200: else the order is refused', async () => {
+  const body = '{"error":[],"result":{"open":{}}}';
+  const odd = await openOddUpstream(`HTTP/1.1 503 Odd\r\nContent-Length: ${body.length}\r\n\r\n${body}`);
+  try {
+    const bot = { key: 'bot', accounts: ['master'], orders: { maxOpenOrders: 3 } };
+    world = await openProxyWorld({ config: { clients: { bot }, upstream: { url: odd.url } } });
+    const reply = await order();
+    expectDenied(reply, 'orders.maxOpenOrders');
+    expect(detail(reply)).toContain('with HTTP 503');
+    expect(odd.requests.filter((text) => text.includes('AddOrder'))).toEqual([]);
+  } finally {
+    await odd.close();
+  }
+});
+
+it('an order whose client hung up while the market was asked is not sent, and spends no nonce', async () => {
+  await open({ orders: { pairs: ['XBTUSD'] } });
+  world?.sandbox.fault({ kind: 'delay', endpoint: 'AssetPairs', delayMs: 300, times: 1 });
+  const gone = request(`${world?.url}/0/private/AddOrder`, { method: 'POST', headers: { 'API-Key': 'bot' } });
+  gone.on('error', () => undefined).end(new URLSearchParams(LIMIT).toString());
+  await until(() => world?.sandbox.received.some(({ endpoint }) => endpoint === 'AssetPairs') === true);
+  gone.destroy();
+  await until(
+    () => world?.log.some(({ msg, endpoint }) => msg === 'call' && endpoint === 'AddOrder') === true,
+  );
+  const line = world?.log.find(({ msg, endpoint }) => msg === 'call' && endpoint === 'AddOrder');
+  expect(line).toMatchObject({ outcome: 'not-sent' });
+  expect(line).not.toHaveProperty('nonce');
+  expect(sent()).toEqual([]);
 });

@@ -218,6 +218,40 @@ describe('a client', () => {
     expect(warningsFor(entry)).toEqual([]);
   });
 
+  it.each(['local', 'owner', 'public', 'proxy', 'unknown', 'none'])(
+    'must not have the name %s, which the proxy gives to others in log and metrics',
+    (name) => {
+      expect(mistakesOf(() => parse({ clients: { [name]: { key: 'k', accounts: ['master'] } } }))).toEqual([
+        `clients.${name}: the name ${name} / a name the proxy does not use itself`,
+      ]);
+    },
+  );
+
+  it.each(['withdraw', 'transfer', 'subaccount', 'earn', 'otc', 'pay'])(
+    'that may %s is taken with a warning that it may move money',
+    (group) => {
+      expect(warningsFor({ allow: ['read', group] })).toEqual([`clients.bot: may move money out (${group})`]);
+    },
+  );
+
+  it('a nonceWindow of 0 is a guard, not none', () => {
+    expect(clientOf({ secret: CLIENT_SECRET, nonceWindow: 0 }).nonceWindow).toBe(0n);
+  });
+
+  it('is warned of a secret by its bytes: 15 are too few, 16 are not', () => {
+    const secretOf = (bytes: number): object => ({ secret: Buffer.alloc(bytes, 9).toString('base64') });
+    expect(warningsFor(secretOf(15))).toEqual([
+      'clients.bot.secret: a secret shorter than 16 bytes can be guessed; "client new" makes one of 64',
+    ]);
+    expect(warningsFor(secretOf(16))).toEqual([]);
+  });
+
+  it('is warned of a WebSocket token that is allowed by the name of its endpoint, too', () => {
+    expect(warningsFor({ orders: { maxVolume: '1' }, allow: ['trade', 'GetWebSocketsToken'] })).toEqual([
+      'clients.bot: a WebSocket token lets it trade past the limits of orders',
+    ]);
+  });
+
   it('keeps its secret out of the config of a live upstream, its key may stand there', () => {
     const live = {
       upstream: { url: 'https://api.kraken.com' },
@@ -227,6 +261,18 @@ describe('a client', () => {
     expect(mistakesFor({ secret: CLIENT_SECRET }, live)).toEqual([
       'clients.bot.secret: a string / no literal: a literal secret would live in the config file; use { "env": … } or { "file": … }',
     ]);
+  });
+
+  it('never shows what was pasted in its place, or in the place of all clients', () => {
+    const pasted = 'hunter2-hunter2';
+    for (const clients of [
+      pasted,
+      { bot: pasted },
+      { bot: { key: { env: 5 }, secret: 31415926, accounts: ['master'] } },
+    ]) {
+      const text = mistakesOf(() => parse({ clients })).join('\n');
+      expect(text).not.toMatch(/hunter2|31415926/);
+    }
   });
 
   it('never shows its secret, or its key, in a mistake', () => {
@@ -283,6 +329,23 @@ it('endpoints whose orders the limits do not see are warned of', () => {
   ]);
 });
 
+it('a file of client authorities is looked for from the folder of the config', () => {
+  const tls = { certFile: 'tls/cert.pem', keyFile: 'tls/key.pem', clientCaFile: 'tls/ca.pem' };
+  expect(parse({ listen: { tls } }).listen.tls?.clientCaFile).toBe('/etc/kraken/tls/ca.pem');
+});
+
+it('TLS alone, without clients, does not let the proxy listen beyond loopback; nor does insecure', () => {
+  const tls = { certFile: 'cert.pem', keyFile: 'key.pem' };
+  for (const listen of [
+    { host: '10.0.0.1', tls },
+    { host: '10.0.0.1', insecure: true },
+  ]) {
+    expect(mistakesOf(() => parse({ listen }))).toEqual([
+      'listen.host: "10.0.0.1" / a loopback address (127.0.0.0/8, ::1 or localhost), or "clients": without clients the proxy serves loopback only',
+    ]);
+  }
+});
+
 describe('beyond loopback', () => {
   const clients = { bot: { key: 'bot-key', secret: CLIENT_SECRET, accounts: ['master'] } };
   const tls = { certFile: 'tls/cert.pem', keyFile: '/etc/tls/key.pem' };
@@ -300,6 +363,9 @@ describe('beyond loopback', () => {
     expect(mistakesOf(() => parse({ clients, listen: { host: '10.0.0.1' } }))).toEqual([
       'listen.host: "10.0.0.1" / a loopback address, or listen.tls; listen.insecure: true serves plain HTTP, which others on the network can read and repeat',
     ]);
+    expect(mistakesOf(() => parse({ clients, listen: { host: '10.0.0.1', insecure: false } }))).toHaveLength(
+      1,
+    );
     expect(parse({ clients, listen: { host: '10.0.0.1', insecure: true } }).warnings).toEqual([
       'listen.insecure: calls come over plain HTTP: who listens on the network can repeat them',
     ]);
@@ -310,6 +376,15 @@ describe('beyond loopback', () => {
     expect(parse({ clients: open, listen: { host: '0.0.0.0', tls } }).warnings).toEqual([
       'listen.hosts: name what bots on other machines call this host, or they are refused',
       'clients.bot: has neither secret nor certSubject: served on loopback only',
+    ]);
+  });
+
+  it('two clients with the same certificate cannot be told apart, in whatever order its attributes are written', () => {
+    const listen = { tls: { ...tls, clientCaFile: 'ca.pem' } };
+    const one = { key: '1', accounts: ['master'], certSubject: { CN: 'bot', O: 'Desk' } };
+    const two = { key: '2', accounts: ['master'], certSubject: { O: 'Desk', CN: 'bot' } };
+    expect(mistakesOf(() => parse({ listen, clients: { one, two } }))).toEqual([
+      'clients.two.certSubject: the same subject as clients.one / a subject of its own',
     ]);
   });
 

@@ -107,6 +107,8 @@ describe('what somebody might try to get past the limits', () => {
     ['behind a separator in the otp, JSON', json({ otp: '1&volume=1000' })],
     ['in an otp that is no text', json({ otp: { volume: '1000' } })],
     ['after a BOM', `%EF%BB%BFvolume=1000&${LIMIT_BUY}`],
+    ['a line break in another field', `${LIMIT_BUY}&cl_ord_id=a%0Ab`],
+    ['other letters in another field', `${LIMIT_BUY}&cl_ord_id=%C3%A9`],
     ['a nested order', json({ order: { volume: '1000' } })],
     ['orders beside the order', json({ orders: [json({ volume: '1000' })] })],
     ['a volume as a list', json({ volume: ['1', '1000'] })],
@@ -228,6 +230,11 @@ describe('what an order may be worth at most', () => {
     ['50', 'type=buy&ordertype=market&volume=50&oflags=viqc'],
     ['300', 'type=buy&ordertype=limit&price=100&volume=1&close[ordertype]=limit&close[price]=300'],
     ['110', 'type=buy&ordertype=limit&price=100&volume=1&close[ordertype]=stop-loss&close[price]=-10%25'],
+    ['220', 'type=buy&ordertype=limit&price=200&volume=1&close[ordertype]=stop-loss&close[price]=-10%25'],
+    [
+      '151.515151515151515153',
+      'type=buy&ordertype=market&volume=50&oflags=viqc&close[ordertype]=limit&close[price]=300',
+    ],
     ['0.00000000000000000001', 'type=buy&ordertype=limit&price=0.0000000001&volume=0.0000000001'],
   ])('%s USD: %s', async (worth, body) => {
     const limit = (text: string): Limits => ({ maxNotional: { USD: text } });
@@ -334,6 +341,13 @@ describe('a change of an order', () => {
     expect(await edit(`txid=${TXID}&pair=XXBTZUSD&price=201`)).toMatch(/^orders\.maxNotional: /);
   });
 
+  it('a new limit price is that of a triggered order as well, where it stands in price2', async () => {
+    const triggered = openOrder({}, { ordertype: 'stop-loss-limit', price: '90.0', price2: '95.0' });
+    const limit: Limits = { maxNotional: { USD: '200' } };
+    expect(await amend(`txid=${TXID}&limit_price=200`, triggered, limit)).toBe('allowed');
+    expect(await amend(`txid=${TXID}&limit_price=200.1`, triggered, limit)).toMatch(/^orders\.maxNotional: /);
+  });
+
   it('asks Kraken for the order once, in its turn', async () => {
     const world = new PolicyWorld();
     world.orders = { [TXID]: openOrder() };
@@ -403,6 +417,47 @@ describe('a change of an order', () => {
     ['no order at all', `txid=${TXID}&order_qty=1`, null],
   ])('is refused: %s', async (_, body, order) => {
     expect(await amend(body, order)).toMatch(/^orders\.[A-Za-z]+: [\x20-\x7e]{1,200}$/);
+  });
+
+  it.each([
+    'O_12345',
+    'OABCDE-FGHIJ-KLMNOP,OZZZZZ-ZZZZZ-ZZZZZZ',
+    'OABCDE-FGHIJ-KLMNOP%20',
+    'oabcde-fghij-klmnop x',
+  ])('of a txid that cannot be one is refused at once, without a question: %s', async (txid) => {
+    const rules = rulesWith({ maxVolume: '2' });
+    const decision = await new PolicyWorld().decide(rules, 'AmendOrder', `txid=${txid}&order_qty=1`);
+    expect(decision.denied?.reason).toMatch(/^the order rules cannot read txid /);
+  });
+
+  it('is judged by all limits where the number of open orders is one of them', async () => {
+    const both: Limits = { ...limits, maxOpenOrders: 9 };
+    expect(await amend(`txid=${TXID}&order_qty=2`, openOrder(), both)).toBe('allowed');
+    expect(await amend(`txid=${TXID}&order_qty=2.1`, openOrder(), both)).toMatch(/^orders\.maxVolume: /);
+  });
+
+  it('a limit price for an order that has none is refused', async () => {
+    const stop = openOrder({}, { ordertype: 'stop-loss', price: '90' });
+    expect(await amend(`txid=${TXID}&limit_price=90`, stop, { maxVolume: '2' })).toBe(
+      'orders.maxVolume: the order has no limit price',
+    );
+  });
+
+  it.each([
+    ['of another order', { error: [], result: { 'OZZZZZ-ZZZZZ-ZZZZZZ': openOrder() } }, 'another order'],
+    [
+      'of the order and of an error',
+      { error: ['EGeneral:Odd'], result: { [TXID]: openOrder() } },
+      'EGeneral:Odd',
+    ],
+  ])('is refused when Kraken tells %s', async (_, reply, reason) => {
+    const { inTurn } = await new PolicyWorld().decide(
+      rulesWith(limits),
+      'AmendOrder',
+      `txid=${TXID}&order_qty=1`,
+    );
+    const verdict = await inTurn?.(() => Promise.resolve(Buffer.from(JSON.stringify(reply))));
+    expect(verdict?.denied?.reason).toContain(reason);
   });
 
   it('is refused when Kraken does not answer, or answers oddly', async () => {
@@ -562,6 +617,45 @@ describe('maxOpenOrders', () => {
     });
   });
 
+  it('lets the account reach the most exactly, by a fresh count too', async () => {
+    const world = new PolicyWorld();
+    world.orders = { A: 1, B: 1 };
+    expect(await place(world, 3)).toBe('allowed');
+    expect(world.asked).toHaveLength(1);
+  });
+
+  it('a count is as old as its question, however long the answer took', async () => {
+    const world = new PolicyWorld();
+    const { inTurn } = await world.decide(rulesWith({ maxOpenOrders: 9 }), 'AddOrder', LIMIT_BUY);
+    await inTurn?.((...asked) => {
+      world.now += 20_000;
+      return world.ask(...asked);
+    });
+    world.now += 10_000;
+    await place(world, 9);
+    expect(world.asked).toHaveLength(2);
+  });
+
+  it('does not count what it has refused', async () => {
+    const world = new PolicyWorld();
+    const one = { type: 'buy', ordertype: 'limit', price: '1', volume: '1' };
+    expect(await place(world, 2, { pair: 'XBTUSD', orders: [one, one, one] }, 'AddOrderBatch')).toMatch(
+      /3 more/,
+    );
+    expect(await place(world, 2)).toBe('allowed');
+    expect(world.asked).toHaveLength(1);
+  });
+
+  it('counts along every order of a batch it let through', async () => {
+    const world = new PolicyWorld();
+    const one = { type: 'buy', ordertype: 'limit', price: '1', volume: '1' };
+    expect(await place(world, 3, { pair: 'XBTUSD', orders: [one, one, one] }, 'AddOrderBatch')).toBe(
+      'allowed',
+    );
+    world.orders = { A: 1, B: 1, C: 1 };
+    expect(await place(world, 3)).toMatch(/^orders\.maxOpenOrders: 1 more on top of 3 /);
+  });
+
   it('counts each order of a batch, and a conditional close', async () => {
     const world = new PolicyWorld();
     const one = { type: 'buy', ordertype: 'limit', price: '1', volume: '1' };
@@ -629,4 +723,16 @@ describe('in report mode', () => {
       (await new PolicyWorld().decide(rulesWith(orders, all), 'AddOrder', 'x=1')).denied,
     ).toBeUndefined();
   });
+});
+
+it('an endpoint for trading that the rules do not know is refused where there are limits', async () => {
+  const world = new PolicyWorld();
+  const call = { client: 'bot', account: 'master', fields: () => new Map() };
+  const endpoint = { ...endpointOf('AddOrder'), name: 'AddOrderOfTomorrow' };
+  const decide = (limits: Limits): ReturnType<typeof world.policy.decide> =>
+    world.policy.decide({ ...call, endpoint, rules: rulesWith(limits, { allow: ['trade'] }) });
+  expect((await decide({ maxVolume: '1' })).denied?.reason).toBe(
+    'the order rules do not know AddOrderOfTomorrow',
+  );
+  expect((await decide({})).denied).toBeUndefined();
 });

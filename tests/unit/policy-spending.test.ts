@@ -1,5 +1,7 @@
+import { jest } from '@jest/globals';
 import {
   appendFileSync,
+  mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
@@ -7,6 +9,7 @@ import {
   statSync,
   writeFileSync,
 } from 'node:fs';
+import { open as openFile, type FileHandle } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { BigNumber } from 'bignumber.js';
@@ -102,6 +105,74 @@ describe('the ledger of the day', () => {
     expect(spending.spent('bot', 'USD').toFixed()).toBe('30');
     await spending.close();
     expect((await open()).spent('bot', 'USD').toFixed()).toBe('30');
+  });
+
+  it('counts apart what client and currency only spell alike together', async () => {
+    const spending = await open();
+    await spending.reserve('bot', 'XBT', amount('5'), undefined)?.written;
+    expect(spending.spent('botX', 'BT').toFixed()).toBe('0');
+  });
+
+  it('forgets nothing over several restarts in which some was given back', async () => {
+    let spending = await open();
+    const first = await take(spending, '1');
+    const second = await take(spending, '2');
+    await take(spending, '10');
+    first?.giveBack();
+    second?.giveBack();
+    await spending.close();
+    spending = await open();
+    await take(spending, '20');
+    await take(spending, '30');
+    await spending.close();
+    expect((await open()).spent('bot', 'USD').toFixed()).toBe('60');
+  });
+
+  it('is for its owner’s eyes only', async () => {
+    await take(await open(), '1');
+    if (process.platform !== 'win32') expect(statSync(file).mode & 0o777).toBe(0o600);
+  });
+
+  it('is durable by name before anything is taken from it: file and folder are synced', async () => {
+    mkdirSync(join(folder, 'data'));
+    const any = await openFile(join(folder, 'data'));
+    const files = Object.getPrototypeOf(any) as FileHandle;
+    await any.close();
+    const sync = jest.spyOn(files, 'sync');
+    try {
+      await open();
+      expect(sync).toHaveBeenCalledTimes(process.platform === 'win32' ? 1 : 2);
+    } finally {
+      sync.mockRestore();
+    }
+  });
+
+  it('takes nothing for written before the disk says so', async () => {
+    const spending = await open();
+    const any = await openFile(file);
+    const files = Object.getPrototypeOf(any) as FileHandle;
+    await any.close();
+    const events: string[] = [];
+    const healthy: unknown = Reflect.get(files, 'datasync');
+    const datasync = jest.spyOn(files, 'datasync').mockImplementation(async function (this: FileHandle) {
+      await new Promise((resolve) => setTimeout(resolve, 20));
+      await (healthy as () => Promise<void>).call(this);
+      events.push('on disk');
+    });
+    try {
+      await take(spending, '1');
+      events.push('written');
+      expect(events).toEqual(['on disk', 'written']);
+    } finally {
+      datasync.mockRestore();
+    }
+  });
+
+  it('clears away what a process that was killed in the middle of a write has left', async () => {
+    mkdirSync(join(folder, 'data'));
+    writeFileSync(`${file}.tmp-5f0c`, '{"id":1');
+    await open();
+    expect(readdirSync(join(folder, 'data'))).toEqual(['spending.jsonl']);
   });
 
   it('forgets after a day, in memory and on disk', async () => {
@@ -343,6 +414,17 @@ describe('maxNotionalPerDay', () => {
     expect(await spentAfter(`txid=${TXID}&display_qty=0.5`, openOrder())).toBe('0');
   });
 
+  it('an edit that is only a test counts nothing, and must fit all the same', async () => {
+    const spending = await open();
+    const world = new PolicyWorld(spending);
+    world.orders = { [TXID]: openOrder() };
+    const edit = (volume: string): Promise<string> =>
+      world.outcome(rules, 'EditOrder', `txid=${TXID}&pair=XBTUSD&volume=${volume}&validate=true`);
+    expect(await edit('2')).toBe('allowed');
+    expect(await edit('4')).toMatch(/^orders\.maxNotionalPerDay: 400 USD /);
+    expect(spending.spent('bot', 'USD').toFixed()).toBe('0');
+  });
+
   it('a ledger that cannot be written is no matter of rules: the call is refused as not-owner, and counts nothing', async () => {
     const spending = await open();
     await spending.close();
@@ -381,6 +463,16 @@ describe('maxNotionalPerDay', () => {
     const decision = await new PolicyWorld(spending).decide(reporting, 'AddOrder', buy('3'));
     expect(decision).toMatchObject({ denied: undefined, reported: [{ rule: 'orders.maxNotionalPerDay' }] });
     expect(spending.spent('bot', 'USD').toFixed()).toBe('300');
+  });
+
+  it('in report mode it tells when the ledger cannot be written, and refuses nothing', async () => {
+    const spending = await open();
+    await spending.close();
+    const report = ['orders.maxNotionalPerDay'] as const;
+    const reporting = rulesWith({ maxNotionalPerDay: { USD: '250' } }, { report });
+    const decision = await new PolicyWorld(spending).decide(reporting, 'AddOrder', buy('1'));
+    expect(decision.denied).toBeUndefined();
+    expect(decision.reported[0]?.reason).toMatch(/^the ledger of the day cannot be written: /);
   });
 
   it('many calls at once never pass the limit together', async () => {
