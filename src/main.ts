@@ -33,10 +33,9 @@ const HELP = `kraken-signing-proxy: the one place where a trading shop's Kraken 
 Exit codes: 0 asked to stop; 1 a bug; 75 try again (state owned by another process, lock lost, port taken);
 78 bad config, bad command line or corrupt state.`;
 
-// Calls leave little behind: a heap that grows slowly is collected a little more often and stays below 110 MB
-// after 100,000 calls, where Node's own pace goes to 147.
+// Calls leave little behind: a heap that grows slowly stays below 130 MB after 100,000 calls, where Node's own pace goes
+// to 147. Keeping the young generation small as well would save 18 MB more, and cost the p99 of a call 0.8 ms.
 setFlagsFromString('--heap-growing-percent=10');
-setFlagsFromString('--semi-space-growth-factor=1');
 
 const EXIT = { stopped: 0, bug: 1, tryAgain: 75, badConfig: 78 } as const;
 
