@@ -97,15 +97,15 @@ export class Proxy {
     let decision: Decision | undefined;
     try {
       const caller = clients.identify(call);
-      const { account } = caller;
-      record.client = caller.client;
+      const { client, rules, account } = caller;
+      record.client = client;
       record.account = account.name;
       const bytes = await call.readBody();
       const body = parseBody(bytes, call.contentType, { dropOtp: account.otp !== undefined });
       caller.verify(call, bytes, body.clientNonce);
 
       const fields = (): Fields => fieldsOf(call, bytes, body);
-      const asked = policy.decide({ ...caller, account: account.name, endpoint, fields });
+      const asked = policy.decide({ client, rules, account: account.name, endpoint, fields });
       decision = asked instanceof Promise ? await asked : asked;
       enforce(decision, record); // before anything is queued or a nonce is spent
 
@@ -114,9 +114,11 @@ export class Proxy {
       const inTurn = async (): Promise<UpstreamReply> => {
         record.waitMs = performance.now() - joined;
         if (record.hungUp) throw new HungUp();
-        const own = { upstream, account, hungUp: () => record.hungUp };
-        if (decision?.inTurn !== undefined) await this.#decideInTurn(decision.inTurn, own, record);
-        return await this.#send({ ...own, path: call.path, headers: call.headers, body, endpoint }, record);
+        const hungUp = (): boolean => record.hungUp;
+        const { path, headers } = call;
+        const sending = { upstream, account, path, headers, body, endpoint, hungUp };
+        if (decision?.inTurn !== undefined) await this.#decideInTurn(decision.inTurn, sending, record);
+        return await this.#send(sending, record);
       };
 
       const exempt = endpoint.group === 'cancel' || call.skipStartup;
