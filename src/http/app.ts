@@ -5,7 +5,7 @@ import type { UpstreamReply } from '../kraken/transport.js';
 import type { Log } from '../log.js';
 import { HungUp, type Answer, type Proxy } from '../proxy.js';
 import type { PublicApi } from '../public-api.js';
-import { BodyBudget, readBody, RequestAbandoned, type BodyRoom } from './body.js';
+import { BodyBudget, isReset, readBody, RequestAbandoned, type BodyRoom } from './body.js';
 import { headersForClient, headersForHttp2, headersForKraken, refuseBrowsers } from './headers.js';
 import type { SlowDown } from './slow-down.js';
 import { parseTarget, type Target } from './target.js';
@@ -30,6 +30,9 @@ export interface AppParts {
 const ONE_WRITE_BYTES = 8_192;
 /** All bodies together, from their first byte until their call is answered. */
 const MAX_BODIES_BYTES = 64 * 1024 * 1024;
+/** A public call's body becomes a query. Anybody may send one, so these have a bound of their own. */
+const MAX_PUBLIC_BODY_BYTES = 16_384;
+const MAX_PUBLIC_BODIES_BYTES = 4 * 1024 * 1024;
 /** Errors of somebody who is not who they say. */
 const BAD_CREDENTIALS: ReadonlySet<ErrorCode> = new Set(['invalid-key', 'invalid-signature']);
 
@@ -42,9 +45,10 @@ export function createApp(parts: AppParts): RequestListener {
   const { proxy, publicApi, maxBodyBytes, bodyTimeoutMs, userAgent } = parts;
   const hosts = new Set(parts.hosts);
   const budget = new BodyBudget(Math.max(MAX_BODIES_BYTES, 2 * maxBodyBytes));
+  const publicBudget = new BodyBudget(MAX_PUBLIC_BODIES_BYTES);
 
-  const bodyOf = async (incoming: IncomingMessage, room: BodyRoom): Promise<Buffer> =>
-    await readBody(incoming, { maxBytes: maxBodyBytes, timeoutMs: bodyTimeoutMs, room });
+  const bodyOf = (incoming: IncomingMessage, room: BodyRoom, maxBytes: number): Promise<Buffer> =>
+    readBody(incoming, { maxBytes, timeoutMs: bodyTimeoutMs, room });
 
   const privateCall = (
     incoming: IncomingMessage,
@@ -75,7 +79,7 @@ export function createApp(parts: AppParts): RequestListener {
       endpoint: target.name,
       path: `/0/private/${target.name}${target.query}`,
       contentType: headers['content-type'],
-      readBody: () => bodyOf(incoming, room),
+      readBody: () => bodyOf(incoming, room, maxBodyBytes),
       headers: headersForKraken(headers, userAgent),
       skipStartup: headers['x-proxy-startup'] === 'skip',
     });
@@ -88,7 +92,7 @@ export function createApp(parts: AppParts): RequestListener {
     room: BodyRoom,
   ): Promise<Answer> => {
     const { headers, method } = incoming;
-    const body = method === 'POST' ? await bodyOf(incoming, room) : undefined;
+    const body = method === 'POST' ? await bodyOf(incoming, room, MAX_PUBLIC_BODY_BYTES) : undefined;
     return publicApi.call({
       requestId,
       endpoint: target.name,
@@ -115,7 +119,8 @@ export function createApp(parts: AppParts): RequestListener {
 
   const serve = async (incoming: IncomingMessage, outgoing: ServerResponse): Promise<void> => {
     const requestId = parts.nextRequestId();
-    const room = budget.open();
+    if (isReset(incoming)) return; // it came and went in one piece
+    let room: BodyRoom | undefined;
     let called = false;
     try {
       refuseBrowsers(incoming.headers, hosts);
@@ -125,6 +130,7 @@ export function createApp(parts: AppParts): RequestListener {
         return;
       }
       const isPrivate = target.kind === 'private';
+      room = (isPrivate ? budget : publicBudget).open();
       if (incoming.method !== 'POST' && (isPrivate || incoming.method !== 'GET')) {
         methodNotAllowed(outgoing, requestId, isPrivate ? 'POST' : 'GET, POST');
         return;
@@ -143,10 +149,11 @@ export function createApp(parts: AppParts): RequestListener {
         return;
       }
       if (!called) parts.refused(requestId, error);
+      room?.leave(); // before the answer is held back
       if (BAD_CREDENTIALS.has(error.code)) await holdBack(incoming, outgoing, requestId, error);
       if (!outgoing.destroyed) writeError(outgoing, requestId, error);
     } finally {
-      room.leave();
+      room?.leave();
     }
   };
 

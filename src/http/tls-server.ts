@@ -37,6 +37,8 @@ export class TlsServer {
   readonly #files: CertificateFiles;
   readonly #onReload: TlsOptions['onReload'];
   readonly #sockets = new Set<Duplex>();
+  /** Those in their handshake, by where they come from: the secured socket is another object. */
+  readonly #shaking = new Map<string, Duplex>();
   readonly #secured = new Map<Duplex, Connection>();
   readonly #http2: Http2Sessions;
   #timer: NodeJS.Timeout | undefined;
@@ -73,12 +75,18 @@ export class TlsServer {
       },
     );
     this.server.on('connection', (socket) => {
+      const from = originOf(socket);
       this.#sockets.add(socket);
-      socket.once('close', () => this.#sockets.delete(socket));
+      this.#shaking.set(from, socket);
+      socket.once('close', () => {
+        this.#sockets.delete(socket);
+        if (this.#shaking.get(from) === socket) this.#shaking.delete(from);
+      });
     });
     const serveHttp1 = this.server.listeners('secureConnection');
     this.server.removeAllListeners('secureConnection');
     this.server.on('secureConnection', (socket) => {
+      this.#shaking.delete(originOf(socket));
       this.#secured.set(socket, new Connection(socket));
       socket.once('close', () => this.#secured.delete(socket));
       rememberPeer(socket);
@@ -119,6 +127,8 @@ export class TlsServer {
 
   /** What is under way is answered; then the connections end. */
   #endConnections(): void {
+    // A handshake under way still asks the former authorities.
+    for (const socket of this.#shaking.values()) socket.destroy();
     this.#http2.end();
     this.server.closeIdleConnections();
     for (const connection of this.#secured.values()) connection.end();
@@ -139,6 +149,12 @@ export class TlsServer {
     clearInterval(this.#timer);
     await this.#checking;
   }
+}
+
+/** Where a connection comes from; unlike its socket it is the same before and after the handshake. */
+function originOf(socket: Duplex): string {
+  const { remoteAddress, remotePort } = socket as { remoteAddress?: string; remotePort?: number };
+  return `${remoteAddress ?? ''} ${remotePort ?? 0}`;
 }
 
 /** A connection that can be ended; with HTTP/1.1, without cutting answers off. */

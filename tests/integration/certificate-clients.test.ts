@@ -1,6 +1,8 @@
 import { request } from 'node:https';
+import { connect } from 'node:tls';
 import { DEMO_KEYS } from '../../src/sandbox/demo-keys.js';
 import { TestAuthority, type Pair } from '../support/certificates.js';
+import { openGate } from '../support/gate.js';
 import { Http2Client } from '../support/http2-client.js';
 import { openProxyWorld, type ProxyWorld } from '../support/proxy-world.js';
 import { CertificateFolder } from '../support/tls-world.js';
@@ -82,4 +84,30 @@ it('a certificate whose authority is taken out of the file is nobody’s from th
   await until(() => world.log.some(({ msg }) => msg === 'certificates reloaded'));
   expect(await call(GRID)).toBe('invalid-key');
   await http2.closed;
+});
+
+it('a handshake under way when its authority is taken out does not slip through', async () => {
+  const gate = await openGate();
+  gate.leadTo(world.url);
+  gate.shut(); // the proxy's half of the handshake waits here
+  const { port } = new URL(gate.url);
+  const options = { port: Number(port), host: '127.0.0.1', ca: serverCa.cert, ...GRID };
+  const socket = connect({ ...options, checkServerIdentity: () => undefined, ALPNProtocols: ['http/1.1'] });
+  const ended = new Promise<string>((resolve) => {
+    socket.once('error', () => resolve('cut off')).once('close', () => resolve('cut off'));
+    socket.once('secureConnect', () => {
+      socket.write('POST /0/private/Balance HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n');
+      socket.once('data', (data: Buffer) =>
+        resolve(data.toString().includes('"XXBT"') ? 'served' : 'refused'),
+      );
+    });
+  });
+  // The proxy has begun the handshake once it has served a later connection.
+  expect(await call(GRID)).toBe('served');
+  files.write('ca.pem', new TestAuthority('next CA').cert);
+  await until(() => world.log.some(({ msg }) => msg === 'certificates reloaded'));
+  gate.open();
+  expect(await ended).toBe('cut off');
+  socket.destroy();
+  await gate.close();
 });
