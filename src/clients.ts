@@ -48,7 +48,7 @@ export interface Client {
   /** Made from the client's own secret. */
   readonly signer: Signer | undefined;
   readonly certSubject: Readonly<Record<string, string>> | undefined;
-  /** Names. */
+  /** Names. A call that names none is for the only one, or for `defaultAccount` if it is among them. */
   readonly accounts: readonly string[];
   readonly rules: Rules;
   readonly nonceWindow: bigint | 'off';

@@ -4,7 +4,7 @@ import { getRequestListener } from '@hono/node-server';
 import { Clients, type Client } from './clients.js';
 import { describeTuning, type ClientConfig, type Config } from './config.js';
 import { isLoopback } from './config/addresses.js';
-import { ProxyError } from './errors.js';
+import type { ProxyError } from './errors.js';
 import { createApp } from './http/app.js';
 import { Listener } from './http/listener.js';
 import { createOps, type NotReady } from './http/ops.js';
@@ -21,8 +21,9 @@ import { createMetrics } from './metrics.js';
 import { FileStore } from './nonce/file-store.js';
 import { OwnedNonces } from './nonce/owned-nonces.js';
 import { NonceSequence } from './nonce/sequence.js';
+import { OwnedLedger } from './policy/owned-ledger.js';
 import { Policy } from './policy/policy.js';
-import { Spending, type Ledger } from './policy/spending.js';
+import { Spending } from './policy/spending.js';
 import { UNNAMED_RULES } from './policy/unnamed-rules.js';
 import { Proxy, type Route } from './proxy.js';
 import { PublicApi } from './public-api.js';
@@ -86,15 +87,7 @@ export async function openServer(options: ServerOptions): Promise<Server> {
   // Of its own: a flood of public calls must not hold up the price that an order waits for.
   const marketUpstream = new Upstream({ ...config.upstream, url, connections: 2 });
   const market = new KrakenMarket({ send: (path) => getPublic(marketUpstream, path, userAgent) });
-  let spending: Spending | undefined;
-  const ownLedger = (): Spending => {
-    if (spending !== undefined) return spending;
-    throw new ProxyError('not-owner', 'the ledger of the day is not ours (yet)', { retryAfterSeconds: 1 });
-  };
-  const ledger: Ledger = {
-    spent: (...asked) => ownLedger().spent(...asked),
-    reserve: (...wanted) => ownLedger().reserve(...wanted),
-  };
+  const ledger = new OwnedLedger();
   const policy = new Policy({ market, spending: ledger });
   const record = (call: CallRecord): void => {
     metrics.call(call, upstreamErrorOf(call));
@@ -192,7 +185,7 @@ export async function openServer(options: ServerOptions): Promise<Server> {
     };
     try {
       // Beside the state and under its lock, so that only one process keeps it.
-      if (needsLedger(config)) spending = await Spending.open(`${store.file}.spending`);
+      if (needsLedger(config)) ledger.own(await Spending.open(`${store.file}.spending`));
       nonces.own(await NonceSequence.open(store, { reserveMs: config.nonce.reserveMs, onWrite }));
     } catch (error) {
       await store.close();
@@ -212,8 +205,8 @@ export async function openServer(options: ServerOptions): Promise<Server> {
     const graceMs = config.upstream.timeoutMs + CLOSE_GRACE_MS;
     for (const listener of listeners) listener.stopAccepting();
     await routes.close(graceMs);
-    await spending
-      ?.close()
+    await ledger
+      .close()
       .catch((error: unknown) => log.error({ err: error }, 'the day’s ledger was not closed'));
     await nonces.close().finally(async () => {
       await Promise.all([publicUpstream.close(), marketUpstream.close()]);

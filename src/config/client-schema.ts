@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { choice, pathSchema, referenceSchema } from './account-schema.js';
 import { parseSource } from './addresses.js';
+import { ORDER_TYPES } from '../policy/order.js';
 import { RULE_NAMES } from '../policy/policy.js';
 
 // As in schema.ts: `error` is what the option expects.
@@ -40,18 +41,6 @@ const words = <T extends z.ZodType>(item: T, expected: string): z.ZodArray<T> =>
   z.array(item, { error: expected }).min(1).max(1_000);
 
 const PAIRS = 'a list of pairs as Kraken spells them, such as "XBTUSD" or "XBT/USD"';
-const TYPES = [
-  'market',
-  'limit',
-  'iceberg',
-  'stop-loss',
-  'take-profit',
-  'stop-loss-limit',
-  'take-profit-limit',
-  'trailing-stop',
-  'trailing-stop-limit',
-  'settle-position',
-] as const;
 
 const orders = z
   .strictObject(
@@ -63,7 +52,7 @@ const orders = z
         .optional()
         .describe('Sides it may take. Default: both.'),
       types: words(
-        z.enum(TYPES, { error: choice(TYPES) }),
+        z.enum(ORDER_TYPES, { error: choice(ORDER_TYPES) }),
         'a list of Kraken\'s order types, such as "limit"',
       )
         .optional()

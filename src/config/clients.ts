@@ -1,29 +1,19 @@
+import type { Client } from '../clients.js';
 import { ENDPOINT_GROUPS, endpointOf, PRIVATE_ENDPOINTS, type Endpoint } from '../kraken/endpoints.js';
 import { decodeSecret } from '../kraken/signature.js';
 import { deniesTrading, MONEY_STAYS } from '../policy/endpoint-rules.js';
 import { rulesInForce, type Rules } from '../policy/policy.js';
 import { Secret } from '../secret.js';
 import type { AccountConfig } from './accounts.js';
-import { isLoopback, parseSource, type Source } from './addresses.js';
+import { isLoopback, parseSource } from './addresses.js';
 import type { ClientEntry } from './client-schema.js';
 import { closestName, nameText, pathText, valueText } from './mistakes.js';
 import { isKeyText, isObject, KEY_TEXT, type References } from './references.js';
 
 /** A program that may call, how it proves who it is, and what it may do. */
-export interface ClientConfig {
-  readonly name: string;
-  readonly key: string;
+export interface ClientConfig extends Omit<Client, 'signer'> {
   /** Base64. */
   readonly secret: Secret | undefined;
-  /** Attributes its certificate's subject must have. */
-  readonly certSubject: Readonly<Record<string, string>> | undefined;
-  /** Names. A call that names none is for the only one, or for `defaultAccount` if it is among them. */
-  readonly accounts: readonly string[];
-  readonly rules: Rules;
-  readonly nonceWindow: bigint | 'off';
-  readonly sources: readonly Source[] | undefined;
-  /** Wall clock, ms since 1970. */
-  readonly expires: number | undefined;
 }
 
 /** What the clients are checked against. */

@@ -2,6 +2,7 @@ import { ProxyError } from '../errors.js';
 import { Clocks } from '../clocks.js';
 import type { Fields } from '../kraken/fields.js';
 import type { Market } from '../kraken/market.js';
+import { compileOrderRules, DAY, MAX_OPEN, type CompiledOrderRules } from './compiled-order-rules.js';
 import { ZERO } from './decimal.js';
 import { changed, changesWorth, findOrder } from './existing-order.js';
 import { OpenOrders } from './open-orders.js';
@@ -14,64 +15,13 @@ import {
   type Change,
   type Placement,
 } from './order-reader.js';
-import type {
-  Ask,
-  Decision,
-  Finding,
-  OrderLimits,
-  PolicyCall,
-  PolicyParts,
-  RuleName,
-  Rules,
-  Verdict,
-} from './policy.js';
+import type { Ask, Decision, Finding, PolicyCall, PolicyParts, RuleName, Rules, Verdict } from './policy.js';
 import { checkMaxOpenOrders, openedBy } from './rules/max-open-orders.js';
-import { maxNotionalRule } from './rules/max-notional.js';
-import { maxNotionalPerDay, type MaxNotionalPerDay } from './rules/max-notional-per-day.js';
-import { maxVolumeRule } from './rules/max-volume.js';
-import { pairsRule } from './rules/pairs.js';
-import { postOnlyRule } from './rules/post-only.js';
-import { reduceOnlyRule } from './rules/reduce-only.js';
+import type { MaxNotionalPerDay } from './rules/max-notional-per-day.js';
 import type { OrderRule } from './rules/rule.js';
-import { sidesRule } from './rules/sides.js';
-import { typesRule } from './rules/types.js';
 import type { Reservation, Ledger } from './spending.js';
 import { Doubt, finding, verdictOf } from './verdict.js';
 import { writeFailure } from './write-failure.js';
-
-/** A client's order limits, ready to be applied. */
-export interface CompiledOrderRules {
-  /** Those that look at an order and the market, in the order of RULE_NAMES; the day's rule has its place among them. */
-  readonly before: readonly OrderRule[];
-  readonly day: MaxNotionalPerDay | undefined;
-  readonly after: readonly OrderRule[];
-  readonly maxOpenOrders: number | undefined;
-  /** Everything that is set, in the order of RULE_NAMES. */
-  readonly names: readonly RuleName[];
-  readonly report: ReadonlySet<RuleName>;
-}
-
-/** Undefined when no limit is set. Throws an Error on amounts that are no decimal text. */
-export function compileOrderRules({ orders, report }: Rules): CompiledOrderRules | undefined {
-  if (orders === undefined) return undefined;
-  const made = (makers: readonly ((limits: OrderLimits) => OrderRule | undefined)[]): OrderRule[] =>
-    makers.map((make) => make(orders)).filter((rule) => rule !== undefined);
-  const before = made([pairsRule, sidesRule, typesRule, maxVolumeRule, maxNotionalRule]);
-  const after = made([reduceOnlyRule, postOnlyRule]);
-  const day = maxNotionalPerDay(orders);
-  const { maxOpenOrders } = orders;
-  const names: RuleName[] = [
-    ...before.map(({ name }) => name),
-    ...(day === undefined ? [] : ([DAY] as const)),
-    ...(maxOpenOrders === undefined ? [] : ([MAX_OPEN] as const)),
-    ...after.map(({ name }) => name),
-  ];
-  if (names.length === 0) return undefined;
-  return { before, day, after, maxOpenOrders, names, report: new Set(report) };
-}
-
-const DAY = 'orders.maxNotionalPerDay';
-const MAX_OPEN = 'orders.maxOpenOrders';
 
 const PLACING: ReadonlyMap<string, (fields: Fields) => Placement> = new Map([
   ['AddOrder', readAddOrder],

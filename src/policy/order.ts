@@ -26,6 +26,8 @@ interface OrderTypeParts {
 
 export type OrderType = keyof typeof TYPES;
 
+export const ORDER_TYPES = Object.keys(TYPES) as readonly OrderType[];
+
 export function isOrderType(text: string): text is OrderType {
   return Object.hasOwn(TYPES, text);
 }

@@ -3,7 +3,8 @@ import type { Endpoint } from '../kraken/endpoints.js';
 import type { Fields } from '../kraken/fields.js';
 import type { Market } from '../kraken/market.js';
 import { checkEndpoint, compileEndpointRules, type EndpointRules } from './endpoint-rules.js';
-import { compileOrderRules, OrderPolicy, type CompiledOrderRules } from './order-policy.js';
+import { compileOrderRules, type CompiledOrderRules } from './compiled-order-rules.js';
+import { OrderPolicy } from './order-policy.js';
 import type { Ledger } from './spending.js';
 
 /** Every rule, in the order in which they are looked at: the first that refuses gives the reason. */
