@@ -50,14 +50,41 @@ export interface Config {
   /** `url` is `sandbox` or an origin such as `https://api.kraken.com`, without a slash at the end. */
   readonly upstream: { readonly url: string; readonly timeoutMs: number };
   /** `file` is absolute. */
-  readonly nonce: { readonly file: string; readonly reserveMs: number; readonly standby: boolean };
+  readonly nonce: {
+    readonly file: string;
+    readonly reserveMs: number;
+    readonly liftMs: number;
+    readonly standby: boolean;
+  };
   readonly startup: {
     readonly windowMs: number;
     readonly maxPerSecond: number;
     readonly minIntervalMs: number;
   };
   readonly lanes: 'global' | 'key';
-  readonly queue: { readonly maxWaiting: number; readonly maxWaitMs: number };
+  readonly queue: {
+    readonly maxWaiting: number;
+    readonly maxWaitMs: number;
+    /** By class of calls; one that is not named waits for maxWaitMs. */
+    readonly maxWaitMsOf: Readonly<
+      Partial<Record<'cancel' | 'change' | 'order' | 'other' | 'read' | 'history', number | undefined>>
+    >;
+  };
+  readonly pacing: {
+    readonly enabled: boolean;
+    readonly tiers: Readonly<Record<Tier, CounterLimits>>;
+    /** By endpoint name; the rest costs what the endpoint table says. */
+    readonly costs: Readonly<Partial<Record<string, number>>>;
+    readonly headroom: number;
+    readonly reserve: number;
+    readonly engine: 'off' | 'report' | 'enforce';
+    readonly engineTiers: Readonly<Record<Tier, CounterLimits>>;
+    readonly merge: boolean;
+    readonly shareTokensMs: number;
+  };
+  readonly publicCalls: { readonly perSecond: number; readonly burst: number };
+  readonly orders: { readonly settle: boolean; readonly resend: boolean };
+  readonly breaker: { readonly pauseMs: number; readonly lockoutMs: number; readonly maxPauseMs: number };
   readonly accounts: readonly AccountConfig[];
   readonly defaultAccount: string | undefined;
   /** Undefined: any program on this machine may use any account. */
@@ -65,6 +92,12 @@ export interface Config {
   readonly log: { readonly level: LogLevel };
   /** What is allowed but probably not meant, one sentence each, free of secrets; for the start log. */
   readonly warnings: readonly string[];
+}
+
+/** Size and decay of one of Kraken's counters. */
+export interface CounterLimits {
+  readonly max: number;
+  readonly decayPerSecond: number;
 }
 
 export interface ParseOptions {
@@ -129,6 +162,7 @@ export function parseConfig(text: string, options: ParseOptions): Config {
   ];
   if (!shape.success || mistakes.length > 0) throw new ConfigError(file, unique(mistakes));
   const { listen, ops, upstream, nonce, startup, lanes, queue, defaultAccount, log } = shape.data;
+  const { pacing, publicCalls, orders, breaker } = shape.data;
   const { port, maxBodyBytes, bodyTimeoutMs, tls } = listen;
   return {
     file,
@@ -150,6 +184,10 @@ export function parseConfig(text: string, options: ParseOptions): Config {
     startup,
     lanes,
     queue,
+    pacing,
+    publicCalls,
+    orders,
+    breaker,
     accounts,
     defaultAccount,
     clients: shape.data.clients === undefined ? undefined : clients,
@@ -160,7 +198,7 @@ export function parseConfig(text: string, options: ParseOptions): Config {
 
 /** The tuning in force as flat text, free of secrets: for the metric `config_info` and the start log. */
 export function describeTuning(config: Config): Record<string, string> {
-  const { upstream, nonce, startup, lanes, queue } = config;
+  const { upstream, nonce, startup, lanes, queue, pacing, publicCalls, orders } = config;
   return {
     lanes,
     reserveMs: String(nonce.reserveMs),
@@ -170,6 +208,12 @@ export function describeTuning(config: Config): Record<string, string> {
     maxWaiting: String(queue.maxWaiting),
     maxWaitMs: String(queue.maxWaitMs),
     timeoutMs: String(upstream.timeoutMs),
+    pacing: String(pacing.enabled),
+    engine: pacing.engine,
+    merge: String(pacing.merge),
+    publicPerSecond: String(publicCalls.perSecond),
+    settle: String(orders.settle),
+    resend: String(orders.resend),
     upstream: upstream.url === 'sandbox' ? 'sandbox' : new URL(upstream.url).host,
   };
 }

@@ -36,6 +36,12 @@ export interface CallRecord {
   reported: readonly ReportedRule[];
   /** The client hung up before its answer. */
   hungUp: boolean;
+  /** What became of a call whose reply was lost. */
+  settled: 'done' | 'not-done' | 'untold' | undefined;
+  /** Answered with the answer to an earlier call of the same id. */
+  isReplayed: boolean;
+  /** Answered together with an equal read. */
+  isMerged: boolean;
 }
 
 export interface ReportedRule {
@@ -62,6 +68,9 @@ export function newCallRecord(requestId: string, endpoint: string): CallRecord {
     rule: undefined,
     reported: [],
     hungUp: false,
+    settled: undefined,
+    isReplayed: false,
+    isMerged: false,
   };
 }
 
@@ -148,6 +157,9 @@ export function logCall(log: Log, call: CallRecord): void {
     reason: call.reason,
     reported: call.reported.length === 0 ? undefined : call.reported,
     hungUp: call.hungUp || undefined,
+    settled: call.settled,
+    replayed: call.isReplayed || undefined,
+    merged: call.isMerged || undefined,
   };
   if (call.ownError === undefined && call.outcome !== 'unknown' && call.reported.length === 0)
     log.info(line, 'call');

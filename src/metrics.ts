@@ -10,6 +10,12 @@ const BURST_SECONDS = 60;
 
 /** What is read from the running parts when somebody scrapes. */
 export interface Gauges {
+  /** Names of the accounts, for the gauges that tell them apart. */
+  readonly accounts: readonly string[];
+  readonly callCounter: (account: string) => number;
+  readonly engineCounter: (account: string) => number;
+  readonly breakerSeconds: (account: string) => number;
+  readonly clockOffsetSeconds: () => number;
   readonly laneWaiting: () => number;
   readonly laneInFlight: () => number;
   readonly nonceLeadSeconds: () => number;
@@ -21,6 +27,8 @@ export interface Metrics {
   readonly call: (record: CallRecord, errorClass: string | undefined) => void;
   /** A request was refused before it was a call: a browser, a foreign Host. */
   readonly refusedRequest: (code: string) => void;
+  /** It was found out what became of a call whose reply was lost. */
+  readonly settled: (account: string, result: string) => void;
   readonly nonceIssued: () => void;
   readonly stateWrite: (seconds: number, error: unknown) => void;
   /** Connects the gauges to the parts, once these exist. */
@@ -51,6 +59,22 @@ export function createMetrics({ version, tuning, now = () => performance.now() }
       registers,
       collect() {
         this.set(gauges === undefined ? 0 : read(gauges));
+      },
+    });
+  };
+  const accountGauge = (
+    name: string,
+    help: string,
+    read: (from: Gauges) => (account: string) => number,
+  ): void => {
+    new Gauge({
+      name: PREFIX + name,
+      help,
+      labelNames: ['account'],
+      registers,
+      collect() {
+        for (const account of gauges?.accounts ?? [])
+          if (gauges) this.set({ account }, read(gauges)(account));
       },
     });
   };
@@ -101,6 +125,22 @@ export function createMetrics({ version, tuning, now = () => performance.now() }
     labelNames: ['client', 'rule', 'decision'],
     registers,
   });
+  const settled = new Counter({
+    name: `${PREFIX}settled_total`,
+    help: 'Calls whose reply was lost, by what became of them: `done`, `not-done`, `untold`.',
+    labelNames: ['account', 'result'],
+    registers,
+  });
+  const replayed = new Counter({
+    name: `${PREFIX}replayed_total`,
+    help: 'Calls answered with the answer to an earlier call of the same id.',
+    registers,
+  });
+  const merged = new Counter({
+    name: `${PREFIX}merged_total`,
+    help: 'Reads answered together with an equal one that waited as well.',
+    registers,
+  });
   const stateWrites = new Counter({
     name: `${PREFIX}state_writes_total`,
     help: 'Writes of the nonce state.',
@@ -113,6 +153,24 @@ export function createMetrics({ version, tuning, now = () => performance.now() }
     buckets: SECONDS,
     registers,
   });
+  accountGauge(
+    'call_counter',
+    "Points on the call counter of the account's key.",
+    (from) => from.callCounter,
+  );
+  accountGauge(
+    'engine_counter',
+    "Highest matching engine counter among the account's pairs, as far as it passes through here.",
+    (from) => from.engineCounter,
+  );
+  accountGauge(
+    'breaker_seconds',
+    'Seconds until a key that Kraken turns away is tried again; 0 while it is in use.',
+    (from) => from.breakerSeconds,
+  );
+  gauge('clock_offset_seconds', "Kraken's clock less ours; 0 while they differ by less than 2 s.", (from) =>
+    from.clockOffsetSeconds(),
+  );
   gauge('lane_waiting', 'Calls that wait in the lanes.', (from) => from.laneWaiting());
   gauge('lane_in_flight', 'Calls that have the slot of their lane.', (from) => from.laneInFlight());
   gauge('nonce_lead_seconds', 'How far the floor is ahead of the clock.', (from) => from.nonceLeadSeconds());
@@ -136,11 +194,14 @@ export function createMetrics({ version, tuning, now = () => performance.now() }
       callSeconds.observe({ endpoint }, record.totalMs / 1_000);
       if (record.waitMs !== undefined) laneWaitSeconds.observe(record.waitMs / 1_000);
       if (record.upstreamMs !== undefined) upstreamSeconds.observe({ endpoint }, record.upstreamMs / 1_000);
+      if (record.isReplayed) replayed.inc();
+      if (record.isMerged) merged.inc();
       if (record.ownError !== undefined) ownErrors.inc({ code: record.ownError });
       if (record.rule !== undefined) decisions.inc({ client, rule: record.rule, decision: 'denied' });
       for (const { rule } of record.reported) decisions.inc({ client, rule, decision: 'reported' });
       if (errorClass !== undefined) upstreamErrors.inc({ account, class: errorClass });
     },
+    settled: (account, result) => settled.inc({ account, result }),
     refusedRequest: (code) => ownErrors.inc({ code }),
     nonceIssued: () => {
       issued.inc();

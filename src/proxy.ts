@@ -1,36 +1,24 @@
-import type { Clients, Credentials, SignedCall } from './clients.js';
+import type { Attempt, Next } from './calls/attempt.js';
+import type { CallMemory } from './calls/call-memory.js';
+import type { Clients } from './clients.js';
 import { ProxyError } from './errors.js';
+import { Job, type PrivateCall } from './calls/job.js';
 import type { Account } from './kraken/account.js';
-import { parseBody, type BodyTemplate } from './kraken/body.js';
+import { parseBody } from './kraken/body.js';
 import { endpointOf, type Endpoint } from './kraken/endpoints.js';
-import { readFields, type Fields } from './kraken/fields.js';
-import { verdictOf } from './kraken/outcome.js';
-import { UpstreamError, type Upstream, type UpstreamReply } from './kraken/transport.js';
+import { outcomeOf } from './kraken/outcome.js';
+import type { Upstream, UpstreamReply } from './kraken/transport.js';
+import type { Breakers } from './lane/breaker.js';
+import { deadlineIn, isOver, type Deadline } from './lane/deadlines.js';
 import type { Lane } from './lane/lane.js';
+import type { SharedReads } from './lane/shared-reads.js';
 import { newCallRecord, type CallRecord } from './log.js';
+import type { OrderSafety } from './calls/order-safety.js';
+import type { EngineCounter } from './orders/engine-counter.js';
 import type { Decision, Finding, Policy } from './policy/policy.js';
-
-/** A client's private call as it arrives. */
-export interface PrivateCall extends Credentials, SignedCall {
-  readonly requestId: string;
-  /** The whole body; only read for a caller whose key is known. Rejects with ProxyError, or when the client is gone. */
-  readonly readBody: () => Promise<Buffer>;
-  /** The name after `/0/private/`. */
-  readonly endpoint: string;
-  readonly contentType: string | undefined;
-  /** The client's own headers that go on to Kraken. */
-  readonly headers: Record<string, string>;
-  /** The client asked not to be held back by the startup window. */
-  readonly skipStartup: boolean;
-}
-
-/** Hands out nonces that are durable. */
-export interface NonceSource {
-  /** Throws or rejects with ProxyError `not-owner`. */
-  draw(fingerprint: string): bigint | Promise<bigint>;
-  /** Throws ProxyError `not-owner`: a nonce drawn before must not be used any more. */
-  assertOwned(): void;
-}
+import type { SharedTokens } from './calls/shared-tokens.js';
+import { HungUp, type Sender, type Sending } from './calls/sender.js';
+import type { Resolution } from './calls/settlement.js';
 
 /** Where an account's private calls wait and through which connection they leave. */
 export interface Route {
@@ -41,10 +29,30 @@ export interface Route {
 export interface ProxyParts {
   readonly clients: Clients;
   readonly policy: Pick<Policy, 'decide'>;
+  readonly safety: OrderSafety;
+  readonly memory: CallMemory;
+  readonly tokens: SharedTokens;
   readonly routeOf: (account: Account) => Route;
-  readonly nonces: NonceSource;
+  readonly breakers: Pick<Breakers, 'assertClosed'>;
+  /** Why Kraken takes no calls now, as it says itself. */
+  readonly problem: () => string | undefined;
+  readonly engine: EngineCounter;
+  readonly attempt: Attempt;
+  readonly sender: Pick<Sender, 'ask'>;
+  readonly reads: SharedReads<UpstreamReply>;
+  readonly costOf: (endpoint: Endpoint) => number;
+  readonly options: ProxyOptions;
   /** Told of every call once it has ended. */
   readonly record: (call: CallRecord) => void;
+}
+
+export interface ProxyOptions {
+  /** How long a call of an endpoint waits for its turns, ms. */
+  readonly maxWaitMs: (endpoint: Endpoint) => number;
+  /** What the matching engine's counter says is told, or waited for. */
+  readonly engine: 'off' | 'report' | 'enforce';
+  /** An order that certainly was not executed is sent once more. */
+  readonly resend: boolean;
 }
 
 /** A call under way. */
@@ -53,17 +61,6 @@ export interface Answer {
   readonly reply: Promise<UpstreamReply>;
   /** The client is gone: a call that waits leaves the lane; one in flight goes on to its end. */
   hangUp(): void;
-}
-
-/** Kraken's error texts are short; whatever else comes does not fill the log. */
-const MAX_ERROR_TEXT = 200;
-
-/** The client hung up before its turn came: its call was not sent, and nobody is left to answer. */
-export class HungUp extends Error {
-  constructor() {
-    super('the client hung up while its call waited');
-    this.name = 'HungUp';
-  }
 }
 
 /** The path of a private call (DESIGN 2). The order of its steps is what keeps money safe. */
@@ -77,11 +74,12 @@ export class Proxy {
   call(call: PrivateCall): Answer {
     const endpoint = endpointOf(call.endpoint);
     const record = newCallRecord(call.requestId, endpoint.label);
-    let leave = (): void => undefined;
-    const reply = this.#handle(call, endpoint, record, (leaveLane) => (leave = leaveLane));
+    let job: Job | undefined;
+    const reply = this.#handle(call, endpoint, record, (made) => (job = made));
     const hangUp = (): void => {
       record.hungUp = true;
-      leave();
+      job?.leave(new HungUp());
+      job?.onHangUp();
     };
     return { reply, hangUp };
   }
@@ -90,11 +88,12 @@ export class Proxy {
     call: PrivateCall,
     endpoint: Endpoint,
     record: CallRecord,
-    onJoined: (leave: () => void) => void,
+    onJob: (job: Job) => void,
   ): Promise<UpstreamReply> {
-    const { clients, policy, routeOf } = this.#parts;
+    const { clients, policy, safety, memory, tokens } = this.#parts;
     const started = performance.now();
     let decision: Decision | undefined;
+    let job: Job | undefined;
     try {
       const caller = clients.identify(call);
       const { client, rules, account } = caller;
@@ -104,32 +103,31 @@ export class Proxy {
       const body = parseBody(bytes, call.contentType, { dropOtp: account.otp !== undefined });
       caller.verify(call, bytes, body.clientNonce);
 
-      const fields = (): Fields => fieldsOf(call, bytes, body);
+      const made = new Job(call, endpoint, caller, bytes, body, record);
+      onJob((job = made));
+      const fields = (): ReturnType<Job['fields']> => made.fields();
       const asked = policy.decide({ client, rules, account: account.name, endpoint, fields });
       decision = asked instanceof Promise ? await asked : asked;
-      enforce(decision, record); // before anything is queued or a nonce is spent
+      if (decision.denied === undefined || !memory.knows(job)) enforce(decision, record); // before anything is queued
 
-      const { lane, upstream } = routeOf(account);
-      const joined = performance.now();
-      const inTurn = async (): Promise<UpstreamReply> => {
-        record.waitMs = performance.now() - joined;
-        if (record.hungUp) throw new HungUp();
-        const hungUp = (): boolean => record.hungUp;
-        const { path, headers } = call;
-        const sending = { upstream, account, path, headers, body, endpoint, hungUp };
-        if (decision?.inTurn !== undefined) await this.#decideInTurn(decision.inTurn, sending, record);
-        return await this.#send(sending, record);
-      };
+      safety.prepare(job);
+      const earlier = await memory.answerTo(job);
+      if (earlier !== undefined) return earlier;
+      enforce(decision, record);
 
-      const exempt = endpoint.group === 'cancel' || call.skipStartup;
-      const turn = lane.join(inTurn, { exempt });
-      onJoined(() => turn.leave(new HungUp()));
-      return await turn.result;
+      const token = tokens.find(job);
+      if (token !== undefined) return token;
+
+      const reply = await this.#untilAnswered(job, decision);
+      await memory.keep(job, reply);
+      tokens.keep(job, reply, started);
+      return reply;
     } catch (error) {
       if (error instanceof ProxyError) {
         record.ownError = error.code;
         record.reason = error.message;
       }
+      if (job !== undefined) memory.failed(job);
       throw error;
     } finally {
       record.totalMs = performance.now() - started;
@@ -139,41 +137,93 @@ export class Proxy {
     }
   }
 
-  /** Sends once and settles the outcome; the lane's slot is ours until the whole reply is in or the attempt failed. */
-  async #send(sending: Sending, record: CallRecord): Promise<UpstreamReply> {
-    const { nonces } = this.#parts;
-    const { account, upstream, path, body, endpoint } = sending;
-    const drawn = nonces.draw(account.fingerprint); // durable before it is used
-    record.nonce = (typeof drawn === 'bigint' ? drawn : await drawn).toString();
-    const bytes = body.complete(record.nonce, account.otp?.());
-    const signature = account.signer.sign(path, record.nonce, bytes); // exactly the bytes that leave
-    const headers = {
-      ...sending.headers,
-      'content-type': body.contentType,
-      'api-key': account.key,
-      'api-sign': signature,
-    };
-    const mayLeave = (): void => {
-      nonces.assertOwned(); // a process frozen since the draw may have lost the state
-      if (sending.hungUp()) throw new HungUp(); // while the call waited for the disk or a connection
-    };
-    const sent = performance.now();
-    try {
-      const reply = await upstream.send({ method: 'POST', path, headers, body: bytes, mayLeave });
-      const verdict = verdictOf(reply);
-      record.outcome = verdict.outcome;
-      record.status = reply.status;
-      record.krakenError = verdict.error?.slice(0, MAX_ERROR_TEXT);
-      return reply;
-    } catch (cause) {
-      if (!(cause instanceof UpstreamError)) throw cause;
-      record.outcome = cause.sent === 'never' ? 'not-sent' : 'unknown';
-      const code =
-        cause.sent === 'never' || endpoint.class === 'read' ? 'upstream-unreachable' : 'outcome-unknown';
-      throw new ProxyError(code, `no reply from Kraken: ${cause.message}`, { cause });
-    } finally {
-      record.upstreamMs = performance.now() - sent;
+  /** Waits in the lane and has its turn, as often as it takes within the wait limit. */
+  async #untilAnswered(job: Job, decision: Decision): Promise<UpstreamReply> {
+    const { memory, options } = this.#parts;
+    const deadline = deadlineIn(options.maxWaitMs(job.endpoint));
+    let heldUntil = 0;
+    for (;;) {
+      const next = await this.#turn(job, decision, deadline, heldUntil);
+      switch (next.kind) {
+        case 'answer':
+          return next.reply;
+        case 'again':
+          heldUntil = performance.now() + next.inMs;
+          break;
+        case 'repeated': {
+          const earlier = await memory.answerTo(job);
+          if (earlier !== undefined) return earlier;
+          break;
+        }
+        case 'in-doubt':
+        case 'told': {
+          const leftMs = deadline.steady - performance.now();
+          const told = next.kind === 'told' ? next.told : await memory.untilTold(job, next.doubt, leftMs);
+          const reply = settledReply(job, told);
+          if (reply !== undefined) return reply;
+          const mayGoAgain = options.resend && !job.wasResent && job.order?.mayGoAgain === true;
+          job.failure = notExecuted();
+          if (!mayGoAgain || job.record.hungUp || isOver(deadline)) throw job.failure;
+          job.wasResent = true;
+        }
+      }
     }
+  }
+
+  /** One wait in the lane, and what came of the turn. */
+  async #turn(job: Job, decision: Decision, deadline: Deadline, heldUntil: number): Promise<Next> {
+    const { routeOf, attempt, reads, engine, options, costOf } = this.#parts;
+    const { record, account, endpoint, charge } = job;
+    const { lane, upstream } = routeOf(account);
+    this.#assertMayGo(account);
+    const joined = performance.now();
+    const inTurn = async (): Promise<Next> => {
+      record.waitMs = (record.waitMs ?? 0) + performance.now() - joined;
+      if (record.hungUp) throw new HungUp();
+      this.#assertMayGo(account);
+      if (!job.isDecided) {
+        job.isDecided = true;
+        const hungUp = (): boolean => record.hungUp;
+        const own = { upstream, account, hungUp };
+        if (decision.inTurn !== undefined) await this.#decideInTurn(decision.inTurn, own, record);
+      }
+      return await attempt.run(job, { upstream, deadline });
+    };
+    const isHeld = options.engine === 'enforce' && endpoint.callClass !== 'cancel' && charge !== undefined;
+    const turn = lane.join(inTurn, {
+      class: endpoint.callClass,
+      client: job.caller.client,
+      key: account.fingerprint,
+      cost: costOf(endpoint),
+      exempt: endpoint.callClass === 'cancel' || job.call.skipStartup,
+      deadline,
+      ...(heldUntil > joined ? { group: record.requestId } : isHeld ? { group: charge.pair } : {}),
+      ...(heldUntil > joined || isHeld
+        ? {
+            heldMs: () => Math.max(0, heldUntil - performance.now(), isHeld ? engine.delayMs(charge) : 0),
+          }
+        : {}),
+    });
+    job.leave = (error) => turn.leave(error);
+    const stopSharing = job.question === undefined ? undefined : reads.join(job.question, job);
+    try {
+      return await turn.result;
+    } catch (error) {
+      if (job.shared !== undefined) return sharedAnswer(job, job.shared);
+      // It had its turn before: how that ended tells the client more than that there was no other.
+      const isTimeout = error instanceof ProxyError && error.code === 'queue-timeout';
+      throw isTimeout && job.failure !== undefined ? job.failure : error;
+    } finally {
+      stopSharing?.();
+    }
+  }
+
+  /** Throws ProxyError `locked-out`, or `upstream-unreachable` while Kraken itself says that it takes no calls. */
+  #assertMayGo({ fingerprint }: Account): void {
+    this.#parts.breakers.assertClosed(fingerprint);
+    const problem = this.#parts.problem();
+    if (problem === undefined) return;
+    throw new ProxyError('upstream-unreachable', problem, { retryAfterSeconds: 10, detail: problem });
   }
 
   /** What rules want to know from Kraken about the account, asked in the turn of the call they are for. */
@@ -185,7 +235,7 @@ export class Proxy {
     let failure: unknown;
     const verdict = await decide(async (name, form) => {
       try {
-        return await this.#ask(name, form, own, record.requestId);
+        return await this.#parts.sender.ask(name, form, own, record.requestId);
       } catch (error) {
         failure = error;
         throw error;
@@ -196,51 +246,27 @@ export class Proxy {
       throw failure;
     enforce(verdict, record);
   }
-
-  /** The proxy's own read. Rejects when the answer is no good. */
-  async #ask(
-    name: string,
-    form: string,
-    own: Pick<Sending, 'upstream' | 'account' | 'hungUp'>,
-    requestId: string,
-  ): Promise<Buffer> {
-    const started = performance.now();
-    const endpoint = endpointOf(name);
-    const record = newCallRecord(requestId, endpoint.label);
-    record.client = 'proxy';
-    record.account = own.account.name;
-    const body = parseBody(Buffer.from(form), undefined);
-    try {
-      const path = `/0/private/${name}`;
-      const reply = await this.#send({ ...own, path, headers: {}, body, endpoint }, record);
-      if (record.outcome === 'executed') return reply.body;
-      throw new Error(`${name} was answered ${record.krakenError ?? `with HTTP ${reply.status}`}`);
-    } finally {
-      record.totalMs = performance.now() - started;
-      setImmediate(this.#parts.record, record);
-    }
-  }
 }
 
-/**
- * The fields of a call, for rules that look into it. A query is signed and sent as it is, and Kraken might read fields
- * from there too.
- */
-function fieldsOf({ path }: PrivateCall, bytes: Buffer, { format }: BodyTemplate): Fields {
-  if (path.includes('?'))
-    throw new ProxyError('invalid-body', 'limits on orders allow no query beside the body');
-  return readFields(bytes, format);
+/** The reply to a call whose first one was lost; undefined when it certainly was not executed. Throws `outcome-unknown`. */
+function settledReply(job: Job, told: Resolution): UpstreamReply | undefined {
+  const { record } = job;
+  record.settled = told.kind;
+  if (told.kind === 'untold') throw new ProxyError('outcome-unknown', told.reason);
+  record.outcome = told.kind === 'done' ? 'executed' : 'refused';
+  return told.kind === 'done' ? told.reply : undefined;
 }
 
-/** One signed call on its way. */
-interface Sending {
-  readonly upstream: Upstream;
-  readonly account: Account;
-  readonly path: string;
-  readonly headers: Record<string, string>;
-  readonly body: BodyTemplate;
-  readonly endpoint: Endpoint;
-  readonly hungUp: () => boolean;
+function notExecuted(): ProxyError {
+  const detail = 'Kraken gave no answer, and certainly did not execute the call';
+  return new ProxyError('queue-timeout', detail, { retryAfterSeconds: 1, detail });
+}
+
+/** The answer to an equal read that was sent while this one waited. */
+function sharedAnswer({ record, endpoint }: Job, reply: UpstreamReply): Next {
+  const { outcome, error } = outcomeOf(reply, endpoint);
+  Object.assign(record, { outcome, status: reply.status, krakenError: error, isMerged: true });
+  return { kind: 'answer', reply };
 }
 
 /** Notes what rules found; throws ProxyError `permission-denied` when one of them refuses. */
@@ -248,7 +274,8 @@ function enforce(
   { denied, reported }: { readonly denied: Finding | undefined; readonly reported: readonly Finding[] },
   record: CallRecord,
 ): void {
-  if (reported.length > 0) record.reported = [...record.reported, ...reported];
+  for (const finding of reported)
+    if (!record.reported.includes(finding)) record.reported = [...record.reported, finding];
   if (denied === undefined) return;
   record.rule = denied.rule;
   throw new ProxyError('permission-denied', denied.reason, { detail: `${denied.rule}: ${denied.reason}` });

@@ -1,6 +1,9 @@
 import { randomBytes } from 'node:crypto';
 import type { RequestListener } from 'node:http';
 import { getRequestListener } from '@hono/node-server';
+import { KnownAnswers } from './answers/known-answers.js';
+import { OwnedAnswers } from './answers/owned-answers.js';
+import { openCallPath, type CallPathEvents } from './call-path.js';
 import { Clients, type Client } from './clients.js';
 import { describeTuning, type ClientConfig, type Config } from './config.js';
 import { isLoopback } from './config/addresses.js';
@@ -9,15 +12,16 @@ import { createApp } from './http/app.js';
 import { Listener } from './http/listener.js';
 import { createOps, type NotReady } from './http/ops.js';
 import { SlowDown } from './http/slow-down.js';
-import { createAccount, type Account } from './kraken/account.js';
+import { createAccount } from './kraken/account.js';
 import { KrakenMarket } from './kraken/market.js';
 import { errorClass } from './kraken/outcome.js';
 import { createSigner } from './kraken/signature.js';
+import { SystemStatus } from './kraken/system-status.js';
 import { Upstream } from './kraken/transport.js';
-import { Routes } from './lane/routes.js';
+import { PublicBudget } from './lane/public-budget.js';
 import { StartupWindow } from './lane/startup.js';
 import { logCall, type CallRecord, type Log } from './log.js';
-import { createMetrics } from './metrics.js';
+import { createMetrics, type Metrics } from './metrics.js';
 import { FileStore } from './nonce/file-store.js';
 import { OwnedNonces } from './nonce/owned-nonces.js';
 import { NonceSequence } from './nonce/sequence.js';
@@ -25,7 +29,6 @@ import { OwnedLedger } from './policy/owned-ledger.js';
 import { Policy } from './policy/policy.js';
 import { Spending } from './policy/spending.js';
 import { UNNAMED_RULES } from './policy/unnamed-rules.js';
-import { Proxy, type Route } from './proxy.js';
 import { PublicApi } from './public-api.js';
 import { openSandbox, type Sandbox } from './sandbox/sandbox.js';
 import { warmUp } from './warm-up.js';
@@ -75,27 +78,30 @@ export async function openServer(options: ServerOptions): Promise<Server> {
     otherwise: UNNAMED_RULES,
   });
   const startup = new StartupWindow(config.startup);
-  const laneOptions = { ...config.queue, startup };
-  const routes = new Routes(
-    config.lanes,
-    laneOptions,
-    () => new Upstream({ ...config.upstream, url, connections: 1 }),
-  );
-  const nonces = new OwnedNonces(metrics.nonceIssued);
-  const publicUpstream = new Upstream({ ...config.upstream, url, connections: PUBLIC_CONNECTIONS });
+  const nonces = new OwnedNonces(metrics.nonceIssued, config.nonce.liftMs);
   const userAgent = `kraken-signing-proxy/${version}`;
+  const budget = new PublicBudget({ ...config.publicCalls, maxWaitMs: config.queue.maxWaitMs });
+  const publicUpstream = new Upstream({ ...config.upstream, url, connections: PUBLIC_CONNECTIONS });
   // Of its own: a flood of public calls must not hold up the price that an order waits for.
-  const marketUpstream = new Upstream({ ...config.upstream, url, connections: 2 });
-  const market = new KrakenMarket({ send: (path) => getPublic(marketUpstream, path, userAgent) });
-  const ledger = new OwnedLedger();
-  const policy = new Policy({ market, spending: ledger });
-  const record = (call: CallRecord): void => {
-    metrics.call(call, upstreamErrorOf(call));
-    logCall(log, call);
+  const ownUpstream = new Upstream({ ...config.upstream, url, connections: 2 });
+  const askPublic = (path: string): Promise<Buffer> => {
+    budget.takeNow();
+    return getPublic(ownUpstream, path, userAgent);
   };
-  const routeOf = (account: Account): Route => routes.of(account.fingerprint);
-  const proxy = new Proxy({ clients, policy, routeOf, nonces, record });
-  const publicApi = new PublicApi({ upstream: publicUpstream, record });
+  const market = new KrakenMarket({ send: askPublic });
+  const status = new SystemStatus({
+    ask: () => askPublic('/0/public/SystemStatus'),
+    onChange: (is) => log.warn({ status: is }, 'what Kraken says about itself'),
+  });
+  const ledger = new OwnedLedger();
+  const answers = new OwnedAnswers();
+  const policy = new Policy({ market, spending: ledger });
+  const events = createEvents(log, metrics);
+  const path = openCallPath({
+    ...{ config, accounts, clients, policy, nonces, answers, startup, status, events },
+    connect: () => new Upstream({ ...config.upstream, url, connections: 1 }),
+  });
+  const publicApi = new PublicApi({ upstream: publicUpstream, record: events.record, budget });
 
   // What happens around it.
   const stop = new AbortController();
@@ -117,7 +123,7 @@ export async function openServer(options: ServerOptions): Promise<Server> {
     refused,
     log,
   };
-  const app = createApp({ ...appParts, proxy });
+  const app = createApp({ ...appParts, proxy: path.proxy });
   const ops = createOps({
     hosts: config.ops.hosts,
     metrics: async () => ({ text: await metrics.text(), contentType: metrics.contentType }),
@@ -128,8 +134,13 @@ export async function openServer(options: ServerOptions): Promise<Server> {
     acted: (act) => log.info({ act }, 'operator'),
   });
   metrics.watch({
-    laneWaiting: () => routes.waiting,
-    laneInFlight: () => routes.inFlight,
+    accounts: accounts.map(({ name }) => name),
+    laneWaiting: () => path.waiting,
+    laneInFlight: () => path.inFlight,
+    callCounter: path.callCounter,
+    engineCounter: path.engineCounter,
+    breakerSeconds: path.breakerSeconds,
+    clockOffsetSeconds: () => path.clockOffsetMs / 1_000,
     nonceLeadSeconds: () => nonces.leadSeconds,
     startupWindowOpen: () => startup.isOpen,
   });
@@ -138,7 +149,7 @@ export async function openServer(options: ServerOptions): Promise<Server> {
   const listen = async (): Promise<void> => {
     const waitForPort = config.nonce.standby ? stop.signal : undefined;
     const requestTimeoutMs = config.listen.bodyTimeoutMs + 5_000;
-    await warmUp((standIn) => createApp({ ...appParts, hosts: ['localhost'], proxy: standIn })).catch(
+    await warmUp(config, (standIn) => createApp({ ...appParts, hosts: ['localhost'], proxy: standIn })).catch(
       (error: unknown) => log.warn({ err: error }, 'not warmed up: the first calls take longer'),
     );
     const onReload = (error: Error | undefined): void => {
@@ -185,6 +196,7 @@ export async function openServer(options: ServerOptions): Promise<Server> {
     };
     try {
       // Beside the state and under its lock, so that only one process keeps it.
+      answers.own(await KnownAnswers.open(`${store.file}.answers`));
       if (needsLedger(config)) ledger.own(await Spending.open(`${store.file}.spending`));
       nonces.own(await NonceSequence.open(store, { reserveMs: config.nonce.reserveMs, onWrite }));
     } catch (error) {
@@ -204,12 +216,17 @@ export async function openServer(options: ServerOptions): Promise<Server> {
     stop.abort();
     const graceMs = config.upstream.timeoutMs + CLOSE_GRACE_MS;
     for (const listener of listeners) listener.stopAccepting();
-    await routes.close(graceMs);
-    await ledger
-      .close()
-      .catch((error: unknown) => log.error({ err: error }, 'the day’s ledger was not closed'));
+    budget.close();
+    status.close();
+    await path.close(graceMs);
+    for (const [what, file] of [
+      ['the day’s ledger', ledger],
+      ['the known answers', answers],
+    ] as const) {
+      await file.close().catch((error: unknown) => log.error({ err: error }, `${what}: not closed`));
+    }
     await nonces.close().finally(async () => {
-      await Promise.all([publicUpstream.close(), marketUpstream.close()]);
+      await Promise.all([publicUpstream.close(), ownUpstream.close()]);
       await Promise.all(listeners.map((listener) => listener.close(LAST_ANSWERS_MS)));
       await sandbox?.close();
     });
@@ -277,6 +294,37 @@ function openBuiltInSandbox(config: Config): Promise<Sandbox> {
 function reasonsOf(explained: ReadonlyMap<string, NotReady>, problem: string | undefined): NotReady[] {
   if (explained.size > 0) return [...explained.values()];
   return problem === undefined ? [] : [{ reason: 'not-owner', detail: problem }];
+}
+
+/** What the operator hears of the path of calls. */
+function createEvents(log: Log, metrics: Metrics): CallPathEvents {
+  return {
+    record: (call) => {
+      metrics.call(call, upstreamErrorOf(call));
+      logCall(log, call);
+    },
+    breaker: (account, state) => {
+      if (state === 'closed') log.info({ account }, 'Kraken takes this key again');
+      else log.error({ account, why: state }, 'the key is not used for a while: Kraken turns it away');
+    },
+    settled: (account, { kind, ...told }) => {
+      metrics.settled(account, kind);
+      const reason = 'reason' in told ? told.reason : undefined;
+      log.warn({ account, settled: kind, reason }, 'a call whose reply was lost');
+    },
+    skew: (offsetMs) =>
+      log.error(
+        { offsetMs },
+        'this machine’s clock and Kraken’s differ: set it (NTP), deadlines depend on it',
+      ),
+    invalidNonce: (account, nonce) =>
+      log.error(
+        { account, nonce },
+        'Kraken calls our nonces invalid: another program has used a higher one on this key. Look for a bot that has ' +
+          'this key still, with a clock that is ahead or a larger unit; then nonce jump raises ours above it',
+      ),
+    trouble: (what, error) => log.error({ err: error }, `not kept, or not done: ${what}`),
+  };
 }
 
 /** Kraken's class of the error a call ended with; undefined when it ended well or never left. */

@@ -27,12 +27,12 @@ interface Source {
  */
 const LAYERS: readonly (readonly [layer: string, pattern: RegExp])[] = [
   ['main', /^(?:main\.ts|cli\/)/],
-  ['server', /^(?:server|warm-up|version)\.ts$/],
+  ['server', /^(?:server|call-path|warm-up|version)\.ts$/],
   ['config', /^config(?:\.ts$|\/)/],
   ['http', /^http\//],
-  ['calls', /^(?:proxy|public-api)\.ts$/],
-  ['parts', /^(?:clients\.ts|lane\/|kraken\/|nonce\/|policy\/)/],
-  ['ground', /^(?:clocks|durable-file|errors|secret|metrics|log|replay-guard)\.ts$/],
+  ['calls', /^(?:(?:proxy|public-api)\.ts$|calls\/)/],
+  ['parts', /^(?:clients\.ts|answers\/|lane\/|kraken\/|nonce\/|orders\/|policy\/)/],
+  ['ground', /^(?:clocks|durable-file|durable-lines|errors|secret|metrics|log|replay-guard)\.ts$/],
 ];
 const SANDBOX = 'sandbox/';
 /** The sandbox stands apart: these start it, and it knows nobody. */
@@ -142,7 +142,7 @@ const arrow = ({ from, to }: Import): string => `${from} -> ${to}`;
 
 it('the sources were found and read', () => {
   expect(sources.length).toBeGreaterThan(40);
-  expect(imports.map(arrow)).toContain('server.ts -> lane/routes.ts');
+  expect(imports.map(arrow)).toContain('call-path.ts -> lane/routes.ts');
   expect(imports.map(arrow)).toContain('lane/lane.ts -> p-queue');
 });
 

@@ -2,6 +2,8 @@ import { z } from 'zod';
 import { accountsSchema, choice, pathSchema } from './account-schema.js';
 import { bindHost, hostHeaderName, LOOPBACK_NAMES, upstreamOrigin } from './addresses.js';
 import { clientsSchema, tlsSchema } from './client-schema.js';
+import { breakerSchema, classWaits, ordersSchema, pacingSchema, publicCallsSchema } from './limits-schema.js';
+import { whole } from './numbers.js';
 
 const LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const;
 const LANES = ['global', 'key'] as const;
@@ -11,22 +13,6 @@ export type LogLevel = (typeof LEVELS)[number];
 
 // In every schema below `error` is what the option expects, and ends up in the operator's report. Zod's
 // own messages are never shown: they speak of patterns and unions.
-
-interface Bounds {
-  readonly unit: string;
-  readonly min: number;
-  readonly max: number;
-  readonly otherwise: number;
-}
-
-function whole(description: string, { unit, min, max, otherwise }: Bounds): z.ZodDefault<z.ZodInt> {
-  return z
-    .int({ error: `a whole number${unit === '' ? '' : ` of ${unit}`}, ${min} to ${max}` })
-    .min(min)
-    .max(max)
-    .default(otherwise)
-    .describe(`${description} ${min} to ${max}; default ${otherwise}.`);
-}
 
 const OBJECT = { error: 'an object' };
 const HOST = 'an IP address or a host name';
@@ -160,6 +146,12 @@ const nonce = z
           'start skips at most this much. More means fewer writes. It delays no call.',
         { unit: 'milliseconds', min: 1000, max: 60_000, otherwise: 10_000 },
       ),
+      liftMs: whole(
+        'How far a key’s own floor is lifted, as milliseconds of clock time, when Kraken has twice in a row called a ' +
+          'new nonce invalid: another program has used a higher one on this key. Only this key is lifted, at most once ' +
+          'for each call. 0 never lifts; nonce jump lifts further.',
+        { unit: 'milliseconds', min: 0, max: 86_400_000, otherwise: 60_000 },
+      ),
       standby: z
         .boolean({ error: 'true or false' })
         .default(false)
@@ -208,6 +200,7 @@ const queue = z
           'sent. It does not limit a call in flight (upstream.timeoutMs).',
         { unit: 'milliseconds', min: 100, max: 600_000, otherwise: 8000 },
       ),
+      maxWaitMsOf: classWaits,
     },
     OBJECT,
   )
@@ -251,6 +244,10 @@ export const configSchema = z
             'with several accounts. Either way a key never has two calls in flight. Default global.',
         ),
       queue,
+      pacing: pacingSchema,
+      publicCalls: publicCallsSchema,
+      orders: ordersSchema,
+      breaker: breakerSchema,
       accounts: accountsSchema,
       defaultAccount: z
         .string({ error: 'the name of one of the accounts' })

@@ -3,8 +3,9 @@ import { ProxyError, renderError, type ErrorCode } from '../errors.js';
 import { queryHasNonce } from '../kraken/body.js';
 import type { UpstreamReply } from '../kraken/transport.js';
 import type { Log } from '../log.js';
-import { HungUp, type Answer, type Proxy } from '../proxy.js';
+import type { Answer, Proxy } from '../proxy.js';
 import type { PublicApi } from '../public-api.js';
+import { HungUp } from '../calls/sender.js';
 import { BodyBudget, isReset, readBody, RequestAbandoned, type BodyRoom } from './body.js';
 import { headersForClient, headersForHttp2, headersForKraken, refuseBrowsers } from './headers.js';
 import type { SlowDown } from './slow-down.js';
@@ -82,6 +83,8 @@ export function createApp(parts: AppParts): RequestListener {
       readBody: () => bodyOf(incoming, room, maxBodyBytes),
       headers: headersForKraken(headers, userAgent),
       skipStartup: headers['x-proxy-startup'] === 'skip',
+      noMerge: headers['x-proxy-merge'] === 'no',
+      idempotencyKey: single(headers['idempotency-key']),
     });
   };
 

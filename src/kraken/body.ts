@@ -18,10 +18,14 @@ export interface BodyTemplate {
   /**
    * Exactly the bytes that are signed and sent: the proxy's fields in front, then all of the client's
    * other bytes as they came. Give `otp` only to a body parsed with `dropOtp`, or it may be there twice.
+   * `extra` follows them; nothing of the client's is removed for it, so give only names that it did not use.
    * May be called again, for the next try with the next nonce.
    */
-  complete(nonce: bigint | string, otp?: string): Buffer;
+  complete(nonce: bigint | string, otp?: string, extra?: readonly ExtraField[]): Buffer;
 }
+
+/** A field that the proxy adds to a call: both ASCII, the value as plain text (percent-encoded or quoted by us). */
+export type ExtraField = readonly [name: string, value: string];
 
 export interface ParseBodyOptions {
   /** The account has an otp of its own: remove the client's `otp` fields as its nonces are removed. Default false. */
@@ -82,6 +86,13 @@ interface Span {
   readonly end: number;
 }
 
+/** Writes the proxy's own fields, in ASCII. */
+type FieldWriter = (
+  nonce: bigint | string,
+  otp: string | undefined,
+  extra: readonly ExtraField[] | undefined,
+) => string;
+
 /**
  * Joins the pieces: `lead`, our fields, then what is left of the client's, with `joint` between.
  * Everything we write is ASCII, so a text's length is its length in bytes.
@@ -90,7 +101,7 @@ function template(
   format: BodyFormat,
   contentType: string,
   lead: string,
-  fields: (nonce: bigint | string, otp: string | undefined) => string,
+  fields: FieldWriter,
   joint: string,
   rest: Buffer,
   clientNonce: () => string | undefined,
@@ -99,8 +110,8 @@ function template(
     format,
     contentType,
     clientNonce,
-    complete(nonce, otp) {
-      const head = lead + fields(nonce, otp) + joint;
+    complete(nonce, otp, extra) {
+      const head = lead + fields(nonce, otp, extra) + joint;
       const body = Buffer.allocUnsafe(head.length + rest.length);
       body.write(head, 'latin1');
       body.set(rest, head.length);
@@ -197,10 +208,13 @@ function parseForm(bytes: Buffer, contentType: string | undefined, dropOtp: bool
   );
 }
 
-function formFields(nonce: bigint | string, otp: string | undefined): string {
-  const text = `nonce=${String(nonce)}`;
-  return otp === undefined ? text : `${text}&otp=${encodeURIComponent(otp)}`;
-}
+const formFields: FieldWriter = (nonce, otp, extra) => {
+  let text = `nonce=${String(nonce)}`;
+  if (otp !== undefined) text += `&otp=${encodeURIComponent(otp)}`;
+  for (const [name, value] of extra ?? [])
+    text += `&${encodeURIComponent(name)}=${encodeURIComponent(value)}`;
+  return text;
+};
 
 /** Every field of a form, empty ones too: where it starts, where its name ends, where it ends. */
 function forEachField(bytes: Buffer, visit: (start: number, nameEnd: number, end: number) => void): void {
@@ -275,21 +289,22 @@ function decodeJsonNonce(token: string): string | undefined {
   return isNumberStart(token.charCodeAt(0)) ? token : undefined;
 }
 
-function numberFields(nonce: bigint | string, otp: string | undefined): string {
-  return `"nonce":${String(nonce)}${jsonOtp(otp)}`;
+const numberFields: FieldWriter = (nonce, otp, extra) => `"nonce":${String(nonce)}${jsonTexts(otp, extra)}`;
+
+const stringFields: FieldWriter = (nonce, otp, extra) => `"nonce":"${String(nonce)}"${jsonTexts(otp, extra)}`;
+
+/** What follows the nonce, each with its comma. */
+function jsonTexts(otp: string | undefined, extra: readonly ExtraField[] | undefined): string {
+  let text = otp === undefined ? '' : `,"otp":${asciiJson(otp)}`;
+  for (const [name, value] of extra ?? []) text += `,${asciiJson(name)}:${asciiJson(value)}`;
+  return text;
 }
 
-function stringFields(nonce: bigint | string, otp: string | undefined): string {
-  return `"nonce":"${String(nonce)}"${jsonOtp(otp)}`;
-}
-
-function jsonOtp(otp: string | undefined): string {
-  if (otp === undefined) return '';
-  const text = JSON.stringify(otp).replace(
+function asciiJson(text: string): string {
+  return JSON.stringify(text).replace(
     /[^\x20-\x7e]/g,
     (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`,
   );
-  return `,"otp":${text}`;
 }
 
 const SPACE = 0x20;

@@ -20,12 +20,16 @@ export type EndpointGroup =
   | 'otc'
   | 'pay';
 
+/** Which calls go before others when they wait, the most urgent first (DESIGN 8). */
+export type CallClass = 'cancel' | 'change' | 'order' | 'other' | 'read' | 'history';
+
 export interface Endpoint {
   /** As in the path after `/0/private/`; may hold a slash. */
   readonly name: string;
   /** None for a name that is not in the table. */
   readonly group: EndpointGroup | undefined;
   readonly class: EndpointClass;
+  readonly callClass: CallClass;
   /** What a call adds to its key's REST call counter (KRAKEN.md 2.2, 3.1). */
   readonly cost: number;
   /** It acts on every order of the account, whoever placed it. */
@@ -140,15 +144,26 @@ const COSTS: Readonly<Record<string, number>> = {
 
 const WHOLE_ACCOUNT: ReadonlySet<string> = new Set(['CancelAll', 'CancelAllOrdersAfter']);
 
+function callClassOf(name: string, group: EndpointGroup, endpointClass: EndpointClass): CallClass {
+  if (group === 'cancel') return 'cancel';
+  if (group === 'trade') return name.startsWith('AddOrder') ? 'order' : 'change';
+  if (endpointClass !== 'read') return 'other';
+  return group === 'history' ? 'history' : 'read';
+}
+
 /** Every private endpoint the proxy knows by name. */
 export const PRIVATE_ENDPOINTS: readonly Endpoint[] = TABLE.map(([name, group, endpointClass]) => ({
   name,
   group,
   class: endpointClass,
+  callClass: callClassOf(name, group, endpointClass),
   cost: COSTS[name] ?? 1,
   wholeAccount: WHOLE_ACCOUNT.has(name),
   label: name,
 }));
+
+/** Their names. */
+export const ENDPOINT_NAMES: readonly string[] = PRIVATE_ENDPOINTS.map(({ name }) => name);
 
 /** Every group. */
 export const ENDPOINT_GROUPS: readonly EndpointGroup[] = [...new Set(TABLE.map(([, group]) => group))];
@@ -165,6 +180,7 @@ export function endpointOf(name: string): Endpoint {
 const UNLISTED = {
   group: undefined,
   class: 'exclusive',
+  callClass: 'other',
   cost: 1,
   wholeAccount: false,
   label: 'other',

@@ -9,6 +9,8 @@ export interface UpstreamRequest {
   readonly body: Buffer | null;
   /** Asked right before the first byte is written, which may be after a wait for a connection; throws to forbid it. */
   readonly mayLeave?: () => void;
+  /** For this attempt, ms; never more than the Upstream's own. */
+  readonly timeoutMs?: number;
 }
 
 /** Kraken's answer, whole. Header names are lower case. */
@@ -67,8 +69,9 @@ export class Upstream {
 
   /** Resolves with the whole reply, whatever its status; rejects with UpstreamError, or with what `mayLeave` threw. */
   send(request: UpstreamRequest): Promise<UpstreamReply> {
+    const timeoutMs = Math.min(this.#timeoutMs, request.timeoutMs ?? this.#timeoutMs);
     return new Promise((resolve, reject) => {
-      this.#dispatcher.dispatch(request, new Attempt(this.#timeoutMs, request.mayLeave, resolve, reject));
+      this.#dispatcher.dispatch(request, new Attempt(timeoutMs, request.mayLeave, resolve, reject));
     });
   }
 

@@ -1,32 +1,69 @@
+import type { Deadline } from './deadlines.js';
+import { FairShare, type Flow } from './fair-share.js';
+import { isUrgent, LANE_CLASSES, type LaneClass } from './lane-class.js';
+
 type RunFunction = () => Promise<unknown>;
 
 /** A call's place in a waiting line. */
 export interface Place {
+  readonly class: LaneClass;
+  readonly client: string;
+  readonly key: string;
+  readonly cost: number;
+  readonly group: string;
   /** Not held back by the startup window. */
   readonly exempt: boolean;
-  /** Monotonic ms after which it has waited too long. */
-  readonly deadline: number;
+  readonly heldMs: (() => number) | undefined;
+  readonly deadline: Deadline;
   /** Told when it loses its place before its turn. */
   readonly onLeave: (error: Error) => void;
   run?: RunFunction;
+  /** Rises with every arrival. */
+  sequence: number;
+  flow?: Flow;
   /** In the line now: neither started nor left. */
   waiting: boolean;
 }
 
+/** What the line asks and tells while it chooses. None of these may come back to the line. */
+export interface LineSurroundings {
+  /** A call has the slot, so that nobody needs to be chosen. */
+  readonly isBusy: () => boolean;
+  /** Ms until one more call that is not exempt may start; 0 when it may. */
+  readonly startupMs: () => number;
+  /** Ms until there is room in the counter of the key; 0 when there is. */
+  readonly roomMs: (key: string, cost: number, urgent: boolean) => number;
+  /** The slot is free and calls wait, but none may go for so many ms, as far as can be told; Infinity: no telling. */
+  readonly onStall: (ms: number) => void;
+}
+
 /**
- * The queue inside p-queue (its `queueClass` option): first come, first served among those that may go now.
- * p-queue 9.3 calls whatever `dequeue()` returns, so `size` says 0 while nobody may go; the lane's timer
- * looks again.
+ * The queue inside p-queue (its `queueClass` option): classes strictly in order, fair between the clients of a class
+ * (FairShare), and of all those only who may go now. A call that costs and finds no room in its key's counter keeps
+ * those that come later in order from the room of that key: a dear call would starve behind cheap ones. Calls that
+ * cost nothing, or are of other keys, pass it.
+ *
+ * p-queue 9.3 asks for `size` and then calls whatever `dequeue()` returns, so `size` chooses, and says 0 while nobody
+ * may go; the lane looks again when `onStall` has told it to.
  */
 export class WaitingLine {
-  readonly #isHeldBack: () => boolean;
-  // Arrival order. Left and started places stay until they reach the front, which keeps leaving cheap.
-  #places: Place[] = [];
-  #front = 0;
+  readonly #surroundings: LineSurroundings;
+  readonly #shares = LANE_CLASSES.map(() => new FairShare());
+  readonly #shareOf = Object.fromEntries(
+    LANE_CLASSES.map((laneClass, index) => [laneClass, this.#shares[index]]),
+  ) as Record<LaneClass, FairShare>;
   #waiting = 0;
+  #sequence = 0;
+  #chosen: Place | undefined;
 
-  constructor(isHeldBack: () => boolean) {
-    this.#isHeldBack = isHeldBack;
+  // What the last look found.
+  /** Keys whose counter had no room for a call, and for how many ms. */
+  readonly #full = new Map<string, number>();
+  #startupMs: number | undefined;
+  #shortestMs = Infinity;
+
+  constructor(surroundings: LineSurroundings) {
+    this.#surroundings = surroundings;
   }
 
   /** Calls in the line. */
@@ -34,24 +71,39 @@ export class WaitingLine {
     return this.#waiting;
   }
 
+  waitingOf(laneClass: LaneClass): number {
+    return this.#shareOf[laneClass].waiting;
+  }
+
   /** For p-queue: how many it may take; 0 while none may go. */
   get size(): number {
-    return this.#nextIndex() === -1 ? 0 : this.#waiting;
+    if (this.#waiting === 0) return 0;
+    if (this.#surroundings.isBusy()) return this.#waiting;
+    this.#chosen = this.#choose();
+    if (this.#chosen !== undefined) return this.#waiting;
+    this.#surroundings.onStall(this.#shortestMs);
+    return 0;
   }
 
   enqueue(run: RunFunction, options?: { readonly place?: Place }): void {
     const place = options?.place;
     if (place === undefined) throw new TypeError('a waiting line takes places only');
+    if (this.#waiting === 0 && !this.#surroundings.isBusy()) {
+      for (const share of this.#shares) share.settle();
+    }
     place.run = run;
+    place.sequence = ++this.#sequence;
     place.waiting = true;
-    this.#places.push(place);
     this.#waiting++;
+    this.#shareOf[place.class].add(place);
   }
 
+  /** The one that `size` has chosen just before. */
   dequeue(): RunFunction | undefined {
-    const place = this.#places[this.#nextIndex()];
+    const place = this.#chosen;
     if (place === undefined) return undefined;
     this.#remove(place);
+    this.#shareOf[place.class].charge(place);
     return place.run;
   }
 
@@ -63,9 +115,16 @@ export class WaitingLine {
     return true;
   }
 
-  /** The one that has waited longest. */
-  first(): Place | undefined {
-    return this.#places[this.#front];
+  /** All that wait, by class. */
+  places(): Place[] {
+    return this.#shares.flatMap(({ flows }) => flows.flatMap((flow) => flow.places()));
+  }
+
+  /** Ms until the counter has room for this call; 0 when it is not the counter that keeps it back. */
+  roomMs({ key, cost, class: laneClass }: Place): number {
+    const own = this.#surroundings.roomMs(key, cost, isUrgent(laneClass));
+    if (own > 0 || cost === 0 || this.#surroundings.isBusy()) return own;
+    return this.#full.get(key) ?? 0; // there is room, but for one before it
   }
 
   /** Not used: places are found by identity. */
@@ -74,22 +133,53 @@ export class WaitingLine {
   }
 
   setPriority(): void {
-    throw new TypeError('a waiting line keeps the order of arrival');
+    throw new TypeError('a waiting line keeps its own order');
   }
 
   #remove(place: Place): void {
     place.waiting = false;
     this.#waiting--;
-    while (this.#places[this.#front]?.waiting === false) this.#front++;
-    if (this.#front > 1_000 || this.#front === this.#places.length) {
-      this.#places = this.#places.slice(this.#front);
-      this.#front = 0;
-    }
+    if (this.#chosen === place) this.#chosen = undefined;
+    this.#shareOf[place.class].remove(place);
   }
 
-  #nextIndex(): number {
-    if (this.#waiting === 0) return -1;
-    if (!this.#isHeldBack()) return this.#front;
-    return this.#places.findIndex((place, index) => index >= this.#front && place.waiting && place.exempt);
+  #choose(): Place | undefined {
+    if (this.#full.size > 0) this.#full.clear();
+    this.#startupMs = undefined;
+    this.#shortestMs = Infinity;
+    for (const share of this.#shares) {
+      if (share.waiting === 0) continue;
+      const place = this.#chooseFrom(share);
+      if (place !== undefined) return place;
+    }
+    return undefined;
+  }
+
+  #chooseFrom(share: FairShare): Place | undefined {
+    const first = share.first();
+    if (first === undefined || this.#mayGo(first.head)) return first?.head;
+    if (share.flows.length === 1) return undefined;
+    return share
+      .inOrder()
+      .slice(1)
+      .find(({ head }) => this.#mayGo(head))?.head;
+  }
+
+  #mayGo({ class: laneClass, key, cost, exempt, heldMs }: Place): boolean {
+    const { startupMs, roomMs } = this.#surroundings;
+    if (heldMs !== undefined && this.#isHeld(heldMs())) return false;
+    // The window notes that a call was over its limit, so it is asked only for one that could go.
+    if (!exempt && this.#isHeld((this.#startupMs ??= startupMs()))) return false;
+    if (cost > 0 && this.#full.has(key)) return false; // whoever has found it full tells when to look again
+    const room = roomMs(key, cost, isUrgent(laneClass));
+    if (!this.#isHeld(room)) return true;
+    this.#full.set(key, room);
+    return false;
+  }
+
+  #isHeld(ms: number): boolean {
+    if (!(ms > 0)) return false;
+    if (ms < this.#shortestMs) this.#shortestMs = ms;
+    return true;
   }
 }

@@ -1,17 +1,23 @@
 import { ProxyError } from '../errors.js';
 import type { NonceSequence } from './sequence.js';
 
+const NS_PER_MS = 1_000_000n;
+const MOST_LIFTS = 10n;
+
 /**
  * The nonces of this process from before it owns the state until after it has given it up. In between it is
  * the sequence itself; before and after, every draw is refused with `not-owner`.
  */
 export class OwnedNonces {
   readonly #onIssued: () => void;
+  readonly #liftMs: number;
   #sequence: NonceSequence | undefined;
   #why = 'the nonce state is not opened yet';
 
-  constructor(onIssued: () => void) {
+  /** `liftMs`: how far a key's floor is lifted at a time. */
+  constructor(onIssued: () => void, liftMs = 0) {
     this.#onIssued = onIssued;
+    this.#liftMs = liftMs;
   }
 
   /** From here on nonces are drawn from `sequence`, which is closed with this. */
@@ -35,6 +41,17 @@ export class OwnedNonces {
       this.#onIssued();
       return drawn;
     });
+  }
+
+  /**
+   * Lifts the floor of one key above a nonce that Kraken called invalid, but not further from the clock than a few lifts
+   * lead: a floor cannot be lowered again. Resolves when it is durable. Rejects with ProxyError `not-owner`.
+   */
+  async lift(fingerprint: string, above: bigint): Promise<void> {
+    if (this.#sequence === undefined) throw new ProxyError('not-owner', this.#why, { retryAfterSeconds: 1 });
+    const lift = BigInt(this.#liftMs) * NS_PER_MS;
+    const furthest = BigInt(Date.now()) * NS_PER_MS + MOST_LIFTS * lift;
+    if (lift > 0n && above + lift <= furthest) await this.#sequence.lift(above + lift, fingerprint);
   }
 
   /** Throws ProxyError `not-owner` when what was drawn must not be used any more. */

@@ -1,4 +1,6 @@
-/** Kraken's word for how far an account is verified; it sets the REST limits. */
+import { DecayingCounter } from './decaying-counter.js';
+
+/** Kraken's word for how far an account is verified; it sets the REST and the trading limits. */
 export type Tier = 'starter' | 'intermediate' | 'pro';
 
 // KRAKEN.md 3.1. Starter stands in one of the two official copies only.
@@ -10,23 +12,15 @@ const LIMITS: Readonly<Record<Tier, { readonly max: number; readonly decayPerSec
 
 /** The REST call counter of one key: each call adds its cost, time takes it off again (KRAKEN.md 3.1). */
 export class CallCounter {
-  readonly #max: number;
-  readonly #decayPerMs: number;
-  #level = 0;
-  #at = 0;
+  readonly #counter: DecayingCounter;
 
   constructor(tier: Tier) {
-    this.#max = LIMITS[tier].max;
-    this.#decayPerMs = LIMITS[tier].decayPerSecond / 1000;
+    this.#counter = new DecayingCounter(LIMITS[tier].max, LIMITS[tier].decayPerSecond);
   }
 
   /** The counter as it stands at `now` (ms). */
   level(now: number): number {
-    // A clock that steps back neither adds nor takes.
-    const elapsed = Math.max(0, now - this.#at);
-    this.#level = Math.max(0, this.#level - elapsed * this.#decayPerMs);
-    this.#at = now;
-    return this.#level;
+    return this.#counter.level(now);
   }
 
   /**
@@ -35,9 +29,8 @@ export class CallCounter {
    */
   take(cost: number, now: number): boolean {
     if (cost === 0) return true;
-    // Sixteen digits of rounding must not refuse the call that fits exactly.
-    if (this.level(now) + cost > this.#max + 1e-9) return false;
-    this.#level += cost;
+    if (!this.#counter.fits(cost, now)) return false;
+    this.#counter.add(cost, now);
     return true;
   }
 }

@@ -1,7 +1,7 @@
 import { invalidArguments } from './answer.js';
 import type { Order } from './order.js';
 import { readClientId } from './order-input.js';
-import { findOpenOrder, openGroup } from './order-lookup.js';
+import { findOrder, openGroup, refuseUnlessOpen } from './order-lookup.js';
 import { MAY_CANCEL, type PrivateCall, type PrivateEndpoints } from './private-endpoint.js';
 
 /** Orders out: CancelOrder, CancelOrderBatch, CancelAll, CancelAllOrdersAfter. */
@@ -24,12 +24,17 @@ function cancelOrder(call: PrivateCall): unknown {
   const orders =
     txid !== undefined && USERREF.test(txid)
       ? openGroup(call.account, Number(txid))
-      : [findOpenOrder(call, txid, clientId)];
+      : [findOrder(call, txid, clientId)];
+  for (const order of orders) refuseUnlessOpen(order);
+  call.engineCounters.takeCancels(call.account, orders);
   for (const order of orders) call.exchange.cancel(call.account, order);
   return { count: orders.length };
 }
 
-/** Those that are not open are passed over without an error; not confirmed. */
+/**
+ * Those that are not open are passed over without an error; not confirmed. Over the engine's limit it is
+ * accepted all the same (KRAKEN.md 3.2).
+ */
 function cancelOrderBatch(call: PrivateCall): unknown {
   const { fields, account, exchange } = call;
   const ids = fields.texts('orders');
@@ -47,11 +52,14 @@ function cancelOrderBatch(call: PrivateCall): unknown {
     const order = exchange.openByClientId(account, id);
     if (order !== undefined) found.add(order);
   }
+  call.engineCounters.addCancels(account, found);
   for (const order of found) exchange.cancel(account, order);
   return { count: found.size };
 }
 
+/** In none of the engine's tables (KRAKEN.md 3.2): counted and accepted like a batch. */
 function cancelAll(call: PrivateCall): unknown {
+  call.engineCounters.addCancels(call.account, call.account.open.values());
   return { count: call.exchange.cancelAll(call.account) };
 }
 

@@ -1,6 +1,9 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 
 import { FAULT_KINDS, type Fault } from './faults.js';
+import { allPairs } from './market-data.js';
+import { SYSTEM_STATUSES, type SystemStatus } from './private-endpoint.js';
+import type { SandboxKey } from './request-checks.js';
 import type { Sandbox } from './sandbox.js';
 
 /** Whether a request target belongs to the control plane. */
@@ -12,14 +15,16 @@ export function isControlPath(target: string): boolean {
  * The control plane, for tests in another process, under `/sandbox/` on the sandbox's own port:
  *
  * - `GET /sandbox/received`: what was received, oldest first, bodies as text
- * - `GET /sandbox/state`: call counters, calls in flight, highest nonces
+ * - `GET /sandbox/state`: call and engine counters, calls in flight, highest nonces, calls refused for
+ *   their nonce or the call counter
  * - `POST /sandbox/faults` (a Fault or a list of them), `DELETE /sandbox/faults`
  * - `POST /sandbox/nonce` `{"key", "nonce"}`: as if another program had used the key
+ * - `POST /sandbox/settings` `{"callCounter", "engineCounter", "systemStatus"}`: any of them
  * - `GET /sandbox/orders?account=`
  */
 export function answerControl(
   sandbox: Sandbox,
-  keys: readonly string[],
+  keys: readonly SandboxKey[],
   req: IncomingMessage,
   res: ServerResponse,
   body: Buffer,
@@ -47,7 +52,7 @@ interface ControlReply {
 
 function respond(
   sandbox: Sandbox,
-  keys: readonly string[],
+  keys: readonly SandboxKey[],
   req: IncomingMessage,
   body: Buffer,
 ): ControlReply {
@@ -74,6 +79,13 @@ function respond(
         sandbox.raiseNonce(key, nonce);
         return ok({ key, nonce: sandbox.highestNonce(key) });
       }
+      case 'POST /sandbox/settings': {
+        const settings = readSettings(body);
+        if (settings.callCounter !== undefined) sandbox.setCallCounter(settings.callCounter);
+        if (settings.engineCounter !== undefined) sandbox.setEngineCounter(settings.engineCounter);
+        if (settings.systemStatus !== undefined) sandbox.systemStatus = settings.systemStatus;
+        return ok({});
+      }
       default:
         return { status: 404, value: { error: 'no such control call' } };
     }
@@ -86,14 +98,19 @@ function ok(value: unknown): ControlReply {
   return { status: 200, value };
 }
 
-function stateOf(sandbox: Sandbox, keys: readonly string[]): unknown {
+function stateOf(sandbox: Sandbox, keys: readonly SandboxKey[]): unknown {
   return {
     receivedCount: sandbox.receivedCount,
     inFlight: sandbox.inFlight,
     maxInFlight: sandbox.maxInFlight,
     systemStatus: sandbox.systemStatus,
+    rateLimited: sandbox.rateLimited,
+    invalidNonces: sandbox.invalidNonces,
+    accounts: Object.fromEntries(
+      keys.map(({ account }) => [account, { engineCounter: engineCountersOf(sandbox, account) }]),
+    ),
     keys: Object.fromEntries(
-      keys.map((key) => [
+      keys.map(({ key }) => [
         key,
         {
           counter: sandbox.counter(key),
@@ -104,6 +121,13 @@ function stateOf(sandbox: Sandbox, keys: readonly string[]): unknown {
       ]),
     ),
   };
+}
+
+/** By the pairs' altnames. */
+function engineCountersOf(sandbox: Sandbox, account: string): Record<string, number> {
+  return Object.fromEntries(
+    allPairs().map(({ altname }) => [altname, sandbox.engineCounter(account, altname)]),
+  );
 }
 
 const FAULT_FIELDS: Readonly<Record<string, 'string' | 'number'>> = {
@@ -134,9 +158,27 @@ function readFaults(body: Buffer): readonly Fault[] {
   });
 }
 
-function readNonce(body: Buffer, keys: readonly string[]): { key: string; nonce: bigint } {
+interface Settings {
+  readonly callCounter?: boolean;
+  readonly engineCounter?: boolean;
+  readonly systemStatus?: SystemStatus;
+}
+
+function readSettings(body: Buffer): Settings {
+  const settings = recordOf(JSON.parse(body.toString()));
+  for (const [name, value] of Object.entries(settings)) {
+    const good =
+      name === 'systemStatus'
+        ? SYSTEM_STATUSES.some((status) => status === value)
+        : (name === 'callCounter' || name === 'engineCounter') && typeof value === 'boolean';
+    if (!good) throw new TypeError(`bad setting ${name}`);
+  }
+  return settings;
+}
+
+function readNonce(body: Buffer, keys: readonly SandboxKey[]): { key: string; nonce: bigint } {
   const { key, nonce } = recordOf(JSON.parse(body.toString()));
-  if (typeof key !== 'string' || !keys.includes(key)) throw new TypeError('no such key');
+  if (typeof key !== 'string' || !keys.some((one) => one.key === key)) throw new TypeError('no such key');
   if (typeof nonce !== 'string' || !/^\d{1,19}$/.test(nonce))
     throw new TypeError('nonce must be decimal text');
   return { key, nonce: BigInt(nonce) };

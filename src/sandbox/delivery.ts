@@ -6,6 +6,14 @@ import type { Fault } from './faults.js';
 
 export const DEFAULT_FAULT_ERROR = 'EService:Unavailable';
 
+/** A call in the hands of a fault. One of the two happens to it, once at most. */
+export interface SpoiledCall {
+  /** Checks and executes it; its true reply. With an E-string, checks it only and answers so. */
+  readonly run: (instead?: string) => Reply;
+  /** Checks it now; what passes is executed when the sandbox's clock is so much further. */
+  readonly runSlowly: (delayMs: number) => void;
+}
+
 /** Sends replies, whole or as a fault has them. */
 export class Delivery {
   readonly #delayMs: number;
@@ -22,11 +30,9 @@ export class Delivery {
     else write(res, reply);
   }
 
-  /**
-   * Carries out a fault. `run` gives the call's true reply and executes it, at most once; with an E-string
-   * it checks the call only and answers so.
-   */
-  spoil(fault: Fault, req: IncomingMessage, res: ServerResponse, run: (instead?: string) => Reply): void {
+  /** Carries out a fault. */
+  spoil(fault: Fault, req: IncomingMessage, res: ServerResponse, call: SpoiledCall): void {
+    const { run } = call;
     switch (fault.kind) {
       case 'delay':
         this.send(res, run(), fault.delayMs ?? 0);
@@ -65,6 +71,13 @@ export class Delivery {
       case 'late':
         req.socket.resetAndDestroy();
         this.later(fault.delayMs ?? 0, () => run());
+        return;
+      case 'slow-engine':
+        call.runSlowly(fault.delayMs ?? 0);
+        req.socket.resetAndDestroy();
+        return;
+      case 'slow-engine-hang':
+        call.runSlowly(fault.delayMs ?? 0);
         return;
     }
   }

@@ -217,6 +217,11 @@ export class Exchange {
   }
 
   #match(account: Account, order: Order): void {
+    // A slow engine can come to an order when its time is over.
+    if (order.expiresAt !== undefined && this.#now() >= order.expiresAt) {
+      this.#close(account, order, 'expired', 'Order expired');
+      return;
+    }
     const touch = scaled(order.side === 'buy' ? order.pair.ask : order.pair.bid);
     if (order.ordertype === 'market') {
       this.#fill(account, order, touch);

@@ -10,6 +10,10 @@ export interface Fault {
    * - `error-after`: executed, then answered `{"error":[error]}`.
    * - `late`: the connection is reset at once; the call reaches the checks only `delayMs` later, as if it
    *   had been stuck on its way.
+   * - `slow-engine`, `slow-engine-hang`: the call passes the checks at once (its nonce is spent, its cost
+   *   counted) and the connection is reset at once, or hangs; the engine executes it only when the
+   *   sandbox's clock is `delayMs` further, and judges its `deadline` then. Until then no call shows it:
+   *   not there yet is not the same as not there, and no later nonce stops it.
    *
    * "Without executing" also means that no nonce is spent, but for `error`.
    */
@@ -24,7 +28,9 @@ export interface Fault {
     | 'cut'
     | 'error'
     | 'error-after'
-    | 'late';
+    | 'late'
+    | 'slow-engine'
+    | 'slow-engine-hang';
   /** Only calls of this endpoint (a public one too); any private call otherwise. */
   readonly endpoint?: string;
   /** Only calls with this API-Key. */
@@ -33,7 +39,7 @@ export interface Fault {
   readonly times?: number;
   /** How many matching calls pass first; default 0. */
   readonly skip?: number;
-  /** For `delay` and `late`; default 0. */
+  /** For `delay` and `late`, in real time; for `slow-engine`, by the sandbox's clock. Default 0. */
   readonly delayMs?: number;
   /** For `html`; default 502. */
   readonly status?: number;
@@ -56,6 +62,8 @@ export const FAULT_KINDS: readonly Fault['kind'][] = [
   'error',
   'error-after',
   'late',
+  'slow-engine',
+  'slow-engine-hang',
 ];
 
 /** The faults in waiting, oldest first; a call gets the first that matches. */

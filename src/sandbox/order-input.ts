@@ -15,7 +15,7 @@ const MIN_EXPIRY_MS = 5000;
  * Checks the arguments of one order (AddOrder, one of AddOrderBatch), as far as they can be judged
  * without the account: what `validate=true` answers. Throws Refusal.
  */
-export function readOrderDraft(fields: CallFields, pair: Pair, now: number): OrderDraft {
+export function readOrderDraft(fields: CallFields, pair: Pair, arrivedAt: number): OrderDraft {
   const ordertype = readOrderType(fields);
   const side = fields.needed('type');
   if (side !== 'buy' && side !== 'sell') throw invalidArguments('type');
@@ -26,7 +26,7 @@ export function readOrderDraft(fields: CallFields, pair: Pair, now: number): Ord
   const oflags = readOflags(fields);
   const volume = readVolume(fields, { ordertype, side, pair, oflags });
   checkMinimum(pair, volume, price2 ?? price ?? scaled(pair.last));
-  const { timeinforce, expiresAt } = readLifetime(fields, now);
+  const { timeinforce, expiresAt } = readLifetime(fields, arrivedAt);
   // Prevented by name only: no order here ever meets another of its own account.
   const stptype = fields.text('stptype') ?? 'cancel-newest';
   if (!/^cancel-(?:newest|oldest|both)$/.test(stptype)) throw invalidArguments('stptype');
@@ -52,16 +52,16 @@ export function readOrderDraft(fields: CallFields, pair: Pair, now: number): Ord
 }
 
 /**
- * `deadline`, RFC 3339, 2 to 60 s ahead (KRAKEN.md 5). One that has passed is what the engine refuses;
- * one that is out of range is what the gateway refuses.
+ * `deadline`, RFC 3339, 2 to 60 s ahead (KRAKEN.md 5). One that has passed by `now` is what the engine
+ * refuses; one out of range when the call arrived is what the gateway refuses.
  */
-export function checkDeadline(fields: CallFields, now: number): void {
+export function checkDeadline(fields: CallFields, arrivedAt: number, now: number): void {
   const text = fields.text('deadline');
   if (text === undefined) return;
   const at = RFC3339.test(text) ? Date.parse(text) : NaN;
   if (Number.isNaN(at)) throw invalidArguments('deadline');
   if (at <= now) throw new Refusal('EService:Deadline elapsed');
-  if (at < now + 2000 || at > now + 60_000) throw invalidArguments('deadline');
+  if (at < arrivedAt + 2000 || at > arrivedAt + 60_000) throw invalidArguments('deadline');
 }
 
 /** `cl_ord_id`: UUID, 32 hex digits or up to 18 ASCII characters (KRAKEN.md 5). */

@@ -11,18 +11,16 @@ export function existingOrder(call: PrivateCall, txid: string): Order {
 }
 
 /**
- * The open order of that txid, or else of that client id. One that is filled or cancelled is
- * `EOrder:Unknown order`; one that never existed `EOrder:Invalid order` (KRAKEN.md 5, measured for txids,
- * taken to hold for client ids).
+ * The order of that txid, or else of that client id, open or not; one that never existed is
+ * `EOrder:Invalid order` (KRAKEN.md 5, measured for txids, taken to hold for client ids).
  */
-export function findOpenOrder(
-  call: PrivateCall,
-  txid: string | undefined,
-  clientId: string | undefined,
-): Order {
-  const order = txid === undefined ? latestOf(call.account, clientId ?? '') : existingOrder(call, txid);
+export function findOrder(call: PrivateCall, txid: string | undefined, clientId: string | undefined): Order {
+  return txid === undefined ? latestOf(call.account, clientId ?? '') : existingOrder(call, txid);
+}
+
+/** One that is filled or cancelled is `EOrder:Unknown order` (KRAKEN.md 5). */
+export function refuseUnlessOpen(order: Order): void {
   if (order.status !== 'open') throw new Refusal('EOrder:Unknown order');
-  return order;
 }
 
 /** The open order of a client id, or else the last that carried it. */

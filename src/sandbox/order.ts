@@ -106,6 +106,12 @@ export function limitPriceOf(order: Pick<OrderDraft, 'ordertype' | 'price' | 'pr
   }
 }
 
+/** When the order was made or last amended, ms. */
+export function changedAt(order: Order): number {
+  const last = order.amends.at(-1);
+  return last === undefined ? order.openedAt : Number(last.timestampNs / 1_000_000n);
+}
+
 /** Kraken's one-line text of an order: `buy 1.25000000 XBTUSD @ limit 37500.0`. */
 export function describeOrder(
   order: Pick<OrderDraft, 'side' | 'volume' | 'pair' | 'ordertype' | 'price' | 'price2'>,

@@ -1,10 +1,13 @@
 import type { Account } from './account.js';
 import type { CallFields } from './call-fields.js';
+import type { EngineCounters } from './engine-counter.js';
 import type { Exchange } from './exchange.js';
 import type { KeyState } from './request-checks.js';
 
 /** What Kraken says of itself in SystemStatus (KRAKEN.md 2.3). */
-export type SystemStatus = 'online' | 'maintenance' | 'cancel_only' | 'post_only';
+export type SystemStatus = (typeof SYSTEM_STATUSES)[number];
+
+export const SYSTEM_STATUSES = ['online', 'maintenance', 'cancel_only', 'post_only'] as const;
 
 /** What an endpoint works on. */
 export interface PrivateCall {
@@ -12,6 +15,10 @@ export interface PrivateCall {
   readonly account: Account;
   readonly key: KeyState;
   readonly exchange: Exchange;
+  readonly engineCounters: EngineCounters;
+  /** When it passed the checks, ms. */
+  readonly arrivedAt: number;
+  /** When the engine runs it, ms: the same, but for a slow engine. */
   readonly now: number;
   readonly systemStatus: SystemStatus;
 }

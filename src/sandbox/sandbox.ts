@@ -1,29 +1,36 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 
-import type { Payment } from './account.js';
-import { Refusal, resultReply, thrownReply, type Reply } from './answer.js';
+import type { Account, Payment } from './account.js';
+import type { Reply } from './answer.js';
 import { answerControl, isControlPath } from './control.js';
 import { DEFAULT_FAULT_ERROR, Delivery } from './delivery.js';
+import { EngineCounters } from './engine-counter.js';
 import { Exchange } from './exchange.js';
 import { FaultPlan, type Fault } from './faults.js';
+import { findPair } from './market-data.js';
 import { orderView, type SandboxOrder } from './order.js';
 import { PrivateCalls } from './private-calls.js';
 import type { SystemStatus } from './private-endpoint.js';
-import { publicEndpoints } from './public-endpoints.js';
+import { PublicCalls, type PublicLimit } from './public-calls.js';
 import { RequestChecks, type KeyState, type SandboxKey } from './request-checks.js';
 import { readRequestBody } from './request-body.js';
+import { SlowEngine } from './slow-engine.js';
 import { Traffic, type ReceivedCall } from './traffic.js';
 
-export type { Fault, Payment, ReceivedCall, SandboxKey, SandboxOrder, SystemStatus };
+export type { Fault, Payment, PublicLimit, ReceivedCall, SandboxKey, SandboxOrder, SystemStatus };
 
 /** How a sandbox is set up. */
 export interface SandboxOptions {
   readonly keys: readonly SandboxKey[];
-  /** The clock, ms; default Date.now. Delays and faults take real time. */
+  /** The clock, ms; default Date.now. Delays and faults take real time, but for `slow-engine`. */
   readonly now?: () => number;
   /** Whether the REST call counter is enforced; default true. */
   readonly callCounter?: boolean;
+  /** Whether the matching engine's counter by account and pair is enforced; default false. */
+  readonly engineCounter?: boolean;
+  /** The most public calls; over it, `EAPI:Rate limit exceeded`. Default: as many as come. */
+  readonly publicLimit?: PublicLimit;
   /** Every answer waits so long, to stand for the way to Kraken; default 0. */
   readonly delayMs?: number;
   /** How many received calls are kept; default 10000. */
@@ -60,6 +67,19 @@ export interface Sandbox {
   /** The REST call counter of a key now. */
   counter(key: string): number;
   setCallCounter(enabled: boolean): void;
+  /**
+   * The matching engine's counter of an account's pair (`XBTUSD`, `XBT/USD`) now, without what was done
+   * while it was off.
+   */
+  engineCounter(account: string, pair: string): number;
+  setEngineCounter(enabled: boolean): void;
+  /**
+   * How many private calls the call counter refused with `EAPI:Rate limit exceeded`, whether or not the
+   * answer got through; without those that a fault answered so.
+   */
+  readonly rateLimited: number;
+  /** How many private calls were refused with `EAPI:Invalid nonce`, likewise. */
+  readonly invalidNonces: number;
   systemStatus: SystemStatus;
   /** Ends every connection; resolved when the port is free. May be called twice. */
   close(): Promise<void>;
@@ -87,7 +107,9 @@ export async function openSandbox(
 ): Promise<Sandbox> {
   const now = options.now ?? Date.now;
   const checks = new RequestChecks(options.keys);
-  const exchange = new Exchange(now);
+  const engine = new SlowEngine(now);
+  const exchange = new Exchange(engine.now);
+  const engineCounters = new EngineCounters(options.engineCounter ?? false, engine.now);
   // Accounts are there from the start, so that a test may ask for the orders of one that never called.
   for (const key of options.keys) exchange.account(key.account, key.tier);
   const faults = new FaultPlan(options.random ?? Math.random);
@@ -98,17 +120,21 @@ export async function openSandbox(
   const privateCalls = new PrivateCalls({
     checks,
     exchange,
-    now,
+    engineCounters,
+    now: engine.now,
     callCounter: () => callCounter,
     systemStatus: () => systemStatus,
   });
-  const publicByName = publicEndpoints();
+  const publicCalls = new PublicCalls({
+    now,
+    limit: options.publicLimit,
+    systemStatus: () => systemStatus,
+  });
 
   function onRequest(req: IncomingMessage, res: ServerResponse): void {
     const target = req.url ?? '';
     if (isControlPath(target)) {
-      const keys = options.keys.map(({ key }) => key);
-      readBody(req, res, (body) => answerControl(sandbox, keys, req, res, body));
+      readBody(req, res, (body) => answerControl(sandbox, options.keys, req, res, body));
       return;
     }
     if (target.startsWith(PRIVATE)) {
@@ -144,40 +170,37 @@ export async function openSandbox(
       delivery.send(res, NOT_FOUND);
       return;
     }
+    // What a slow engine was due to do comes before this call.
+    engine.catchUp();
     const sign = textOf(req.headers['api-sign']);
     const run = (instead?: string): Reply =>
       body === undefined
-        ? answerPublic(received, query < 0 ? '' : target.slice(query + 1), instead)
+        ? publicCalls.answer(received, query < 0 ? '' : target.slice(query + 1), instead)
         : privateCalls.answer({ key, sign, path: target, rawBody, body }, received, instead);
     const fault = faults.take(endpoint, isPrivate, key);
     if (fault === undefined) {
       delivery.send(res, run());
       return;
     }
-    delivery.spoil(fault, req, res, run);
+    const runSlowly = (delayMs: number): void => {
+      const execute =
+        body === undefined ? run : privateCalls.accept({ key, sign, path: target, rawBody, body }, received);
+      if (execute !== undefined) engine.add(delayMs, execute);
+    };
+    delivery.spoil(fault, req, res, { run, runSlowly });
     if (fault.kind === 'error-after') received.error = fault.error ?? DEFAULT_FAULT_ERROR;
-  }
-
-  /** GET only (KRAKEN.md 1.1); that anything else is an unknown method is the sandbox's choice. */
-  function answerPublic(received: ReceivedCall, query: string, instead?: string): Reply {
-    const endpoint = publicByName.get(received.endpoint ?? '');
-    let reply: Reply;
-    try {
-      if (instead !== undefined) throw new Refusal(instead);
-      if (received.method !== 'GET' || endpoint === undefined) throw new Refusal('EGeneral:Unknown method');
-      received.executed = true;
-      reply = resultReply(endpoint({ query: new URLSearchParams(query), now: now(), systemStatus }));
-    } catch (error) {
-      reply = thrownReply(error);
-    }
-    received.error = reply.error;
-    return reply;
   }
 
   function stateOf(key: string): KeyState {
     const state = checks.key(key);
     if (state === undefined) throw new TypeError(`the sandbox has no key ${key}`);
     return state;
+  }
+
+  /** The account as it is now. */
+  function accountOf(name: string): Account | undefined {
+    engine.catchUp();
+    return exchange.find(name);
   }
 
   const server = createServer({ keepAliveTimeout: KEEP_ALIVE_MS, requestTimeout: 0 }, onRequest);
@@ -194,6 +217,7 @@ export async function openSandbox(
     url: `http://${host.includes(':') ? `[${host}]` : host}:${port}`,
     port,
     get received() {
+      engine.catchUp();
       return traffic.received;
     },
     get receivedCount() {
@@ -211,12 +235,26 @@ export async function openSandbox(
     clearFaults: () => faults.clear(),
     raiseNonce: (key, nonce) => stateOf(key).nonces.raise(nonce),
     highestNonce: (key) => stateOf(key).nonces.highest,
-    orders: (account) => [...(exchange.find(account)?.orders.values() ?? [])].map(orderView),
-    withdrawals: (account) => exchange.find(account)?.withdrawals ?? [],
-    transfers: (account) => exchange.find(account)?.transfers ?? [],
+    orders: (account) => [...(accountOf(account)?.orders.values() ?? [])].map(orderView),
+    withdrawals: (account) => accountOf(account)?.withdrawals ?? [],
+    transfers: (account) => accountOf(account)?.transfers ?? [],
     counter: (key) => stateOf(key).counter.level(now()),
     setCallCounter: (enabled) => {
       callCounter = enabled;
+    },
+    engineCounter: (name, pair) => {
+      const account = accountOf(name);
+      if (account === undefined) throw new TypeError(`the sandbox has no account ${name}`);
+      return engineCounters.level(account, findPair(pair));
+    },
+    setEngineCounter: (enabled) => {
+      engineCounters.enabled = enabled;
+    },
+    get rateLimited() {
+      return privateCalls.rateLimited;
+    },
+    get invalidNonces() {
+      return privateCalls.invalidNonces;
     },
     get systemStatus() {
       return systemStatus;
@@ -227,6 +265,7 @@ export async function openSandbox(
     close: () => {
       closing ??= new Promise((resolve) => {
         delivery.close();
+        engine.close();
         exchange.close();
         server.close(() => resolve());
         for (const socket of traffic.sockets) socket.destroy();

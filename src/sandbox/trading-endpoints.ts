@@ -13,7 +13,7 @@ import {
   readOrderDraft,
   readPrice,
 } from './order-input.js';
-import { existingOrder, findOpenOrder } from './order-lookup.js';
+import { existingOrder, findOrder, refuseUnlessOpen } from './order-lookup.js';
 import {
   MAY_ADD,
   MAY_ADD_AND_CANCEL,
@@ -42,15 +42,18 @@ const BATCH_LEAST = 2;
 const BATCH_MOST = 15;
 
 function addOrder(call: PrivateCall): JsonText {
-  const { fields, now } = call;
+  const { fields, arrivedAt, now } = call;
   const pair = findPair(fields.needed('pair'));
-  const draft = readOrderDraft(fields, pair, now);
-  checkDeadline(fields, now);
+  // What only validates does not reach the engine (KRAKEN.md 5), and is not counted there.
+  const validate = fields.flag('validate');
+  if (!validate) call.engineCounters.takeAdd(call.account, pair);
+  const draft = readOrderDraft(fields, pair, arrivedAt);
+  checkDeadline(fields, arrivedAt, now);
   const descr = { order: describeOrder(draft), ...(draft.close === '' ? {} : { close: draft.close }) };
   const warnings = draft.oflags.includes('nompp') ? [NOMPP_WARNING] : [];
   // What needs the account (funds, a client id in use) is the engine's to refuse, and `validate` does
   // not go so far (KRAKEN.md 5, not confirmed).
-  if (fields.flag('validate')) return new JsonText(JSON.stringify({ descr }), warnings);
+  if (validate) return new JsonText(JSON.stringify({ descr }), warnings);
   const order = place(call, draft);
   return new JsonText(JSON.stringify({ descr, txid: [order.txid] }), warnings);
 }
@@ -70,13 +73,14 @@ function checkMarketMode(call: PrivateCall, postOnly: boolean): void {
 
 /** The batch is judged whole first; what the engine then refuses stands in its own order's place. */
 function addOrderBatch(call: PrivateCall): unknown {
-  const { fields, now } = call;
+  const { fields, arrivedAt, now } = call;
   const inputs = fields.objects('orders');
-  if (inputs.length < BATCH_LEAST || inputs.length > BATCH_MOST) throw invalidArguments('orders');
   const pair = findPair(fields.needed('pair'));
-  const drafts = inputs.map((input) => readOrderDraft(input, pair, now));
-  checkDeadline(fields, now);
   const validate = fields.flag('validate');
+  if (!validate) call.engineCounters.takeBatchAdd(call.account, pair, inputs.length);
+  if (inputs.length < BATCH_LEAST || inputs.length > BATCH_MOST) throw invalidArguments('orders');
+  const drafts = inputs.map((input) => readOrderDraft(input, pair, arrivedAt));
+  checkDeadline(fields, arrivedAt, now);
   const orders = drafts.map((draft) => {
     const descr = { order: describeOrder(draft) };
     if (validate) return { descr };
@@ -91,14 +95,17 @@ function addOrderBatch(call: PrivateCall): unknown {
 }
 
 function amendOrder(call: PrivateCall): JsonText {
-  const { fields, account, exchange, now } = call;
+  const { fields, account, exchange, engineCounters, arrivedAt, now } = call;
   const order = amendedOrder(call);
+  const byAge = engineCounters.takeChange(account, order, 'amend');
+  refuseUnlessOpen(order);
   const pairText = fields.text('pair');
   if (pairText !== undefined && findPair(pairText) !== order.pair) throw invalidArguments('pair');
   const change = readChange(fields, order);
-  checkDeadline(fields, now);
+  checkDeadline(fields, arrivedAt, now);
   checkMarketMode(call, change.postOnly === true || order.oflags.includes('post'));
   const amend = exchange.amend(account, order, change);
+  engineCounters.settle(account, order, byAge);
   // `amend_timestamp` is the sandbox's own addition: 19 digits, which a reply parsed on its way loses.
   return new JsonText(`{"amend_id":"${amend.id}","amend_timestamp":${amend.timestampNs}}`);
 }
@@ -108,7 +115,7 @@ function amendedOrder(call: PrivateCall): Order {
   const txid = call.fields.text('txid');
   const clientId = readClientId(call.fields);
   if ((txid === undefined) === (clientId === undefined)) throw invalidArguments('txid');
-  return findOpenOrder(call, txid, clientId);
+  return findOrder(call, txid, clientId);
 }
 
 function readChange(fields: CallFields, order: Order): OrderChange {
@@ -135,18 +142,22 @@ function readChange(fields: CallFields, order: Order): OrderChange {
 
 /** Cancel and new order with a new txid; the new one carries neither userref nor cl_ord_id over. */
 function editOrder(call: PrivateCall): unknown {
-  const { fields, account, exchange, now } = call;
+  const { fields, account, exchange, engineCounters, arrivedAt, now } = call;
   const pair = findPair(fields.needed('pair'));
-  const original = findOpenOrder(call, fields.needed('txid'), undefined);
+  const original = existingOrder(call, fields.needed('txid'));
+  const validate = fields.flag('validate');
+  const byAge = validate ? 0 : engineCounters.takeChange(account, original, 'edit');
+  refuseUnlessOpen(original);
   if (original.pair !== pair) throw invalidArguments('pair');
   // Not for orders with a conditional close (KRAKEN.md 5); the text is not confirmed.
   if (original.close !== '') throw new Refusal('EOrder:Invalid order');
   const draft = editedDraft(fields, original, pair);
-  checkDeadline(fields, now);
+  checkDeadline(fields, arrivedAt, now);
   const descr = { order: describeOrder(draft) };
-  if (fields.flag('validate')) return { descr };
+  if (validate) return { descr };
   checkMarketMode(call, draft.oflags.includes('post'));
   const order = exchange.place(account, draft, original);
+  engineCounters.settle(account, original, byAge);
   return {
     status: 'ok',
     txid: order.txid,

@@ -1,0 +1,201 @@
+import { DurableLines, writtenInTime } from '../durable-lines.js';
+import type { ProxyError } from '../errors.js';
+import { damagedAnswers, formatLine, parseLine, type AnswerLine } from './answer-lines.js';
+import { endingOnce, type Begun, type Intent, type OpenRecord } from './begun.js';
+import { identityOf, type CallId } from './call-id.js';
+import { fateOf, KnownCalls, type KnownCall } from './known-calls.js';
+import { LostReplies } from './lost-replies.js';
+import { Outcome } from './outcome.js';
+import { decodeReply, encodeReply } from './stored-reply.js';
+
+export interface KnownAnswersOptions {
+  /** Wall clock, ms: a day has to survive restarts. Default: the system's. */
+  readonly now?: () => number;
+  /** Estimated memory of calls and answers. Default 64 MiB. */
+  readonly maxBytes?: number;
+}
+
+/** What the path of a call needs of the known answers. */
+export type Answers = Pick<KnownAnswers, 'begin' | 'lost' | 'has' | 'hasBodies'>;
+
+const NAME = 'the file of known answers';
+const MAX_BYTES = 64 * 1024 * 1024;
+
+/**
+ * The calls of the last 24 hours that must not be done twice, each with its answer as soon as there is one. What
+ * began is on disk before it is sent; what has no answer after a restart or a crash is in doubt.
+ */
+export class KnownAnswers {
+  readonly #calls: KnownCalls;
+  readonly #lost: LostReplies;
+  readonly #lines: DurableLines;
+
+  private constructor(calls: KnownCalls, lines: DurableLines) {
+    this.#calls = calls;
+    this.#lost = new LostReplies(() => calls.time());
+    this.#lines = lines;
+  }
+
+  /**
+   * Opens the file, made if there is none. Only one process may have it open. Rejects with AnswersError, which names
+   * file, line and repair, when it is damaged.
+   */
+  static async open(
+    file: string,
+    { now = Date.now, maxBytes = MAX_BYTES }: KnownAnswersOptions = {},
+  ): Promise<KnownAnswers> {
+    const calls = new KnownCalls(now, maxBytes);
+    const lines = await DurableLines.open(file, {
+      name: NAME,
+      read: (text) => {
+        const line = parseLine(text);
+        if (line !== undefined) calls.restore(line);
+        return line !== undefined;
+      },
+      alive: () => formatted(calls.lines()),
+      damaged: (line) => damagedAnswers(file, line),
+    });
+    return new KnownAnswers(calls, lines);
+  }
+
+  /** How many calls are remembered. */
+  get count(): number {
+    return this.#calls.count + this.#lost.count;
+  }
+
+  /** Estimated memory. */
+  get bytes(): number {
+    return this.#calls.bytes + this.#lost.bytes;
+  }
+
+  /**
+   * A call begins: what is known of it, or a record for the caller to do it. Throws ProxyError `queue-full` when too
+   * many calls are open or in doubt. Of kind `body`, only calls whose replies were lost are known.
+   */
+  begin(id: CallId, intent: Intent): Begun {
+    this.#calls.sweep();
+    const { key, asked } = identityOf(id);
+    if (id.kind === 'body') return this.#lost.begin(key) ?? this.#beginWithoutId(key);
+    const call = this.#calls.get(key);
+    if (call === undefined) return { state: 'new', record: this.#beginNew(key, asked, intent) };
+    if (call.asked !== asked) return { state: 'mismatch' };
+    switch (call.state) {
+      case 'answered':
+        return { state: 'answered', reply: decodeReply(call.json) };
+      case 'done':
+        return { state: 'done' };
+      case 'under-way':
+        return { state: 'under-way', outcome: (call.outcome ??= new Outcome()).wait() };
+      case 'in-doubt': {
+        const former = JSON.parse(call.json) as Intent;
+        // Its line is in the file as it is.
+        this.#calls.move(call, 'under-way', call.json);
+        return { state: 'in-doubt', record: this.#recordOf(call, Promise.resolve()), intent: former };
+      }
+    }
+  }
+
+  /** Whether anything is known of such a call. */
+  has(id: CallId): boolean {
+    const { key } = identityOf(id);
+    return id.kind === 'body' ? this.#lost.has(key) : this.#calls.get(key) !== undefined;
+  }
+
+  /** Whether any call of kind `body` is known: while there is none nobody has to look for his. */
+  get hasBodies(): boolean {
+    return this.#lost.count > 0;
+  }
+
+  /** The reply to a call of kind `body` was lost, and its holder finds out what became of it. In memory only. */
+  lost(id: CallId, intent: Intent): OpenRecord {
+    return this.#lost.open(identityOf(id).key, intent);
+  }
+
+  /** The same, but nobody finds out: the next equal call has to. */
+  doubtful(id: CallId, intent: Intent): void {
+    this.#lost.add(identityOf(id).key, intent);
+  }
+
+  /** Writes what is still to be written. Nothing new can begin afterwards. */
+  async close(): Promise<void> {
+    await this.#lines.close();
+  }
+
+  #beginNew(key: string, asked: string | undefined, intent: Intent): OpenRecord {
+    const call = this.#calls.begin(key, asked, JSON.stringify(intent), this.#lost.bytes);
+    const written = this.#append(call).catch((error: unknown) => {
+      record.forget();
+      throw error;
+    });
+    // The reason is for whoever waits for it; nobody has to.
+    written.catch(() => undefined);
+    const record = this.#recordOf(call, written);
+    return record;
+  }
+
+  #beginWithoutId(key: string): Begun {
+    this.#calls.makeRoom(0, this.#lost.bytes);
+    const record = endingOnce({
+      written: Promise.resolve(),
+      answered: () => Promise.resolve(undefined),
+      forget: () => undefined,
+      leaveInDoubt: (intent) => this.#lost.add(key, intent),
+      update: () => Promise.resolve(),
+    });
+    return { state: 'new', record };
+  }
+
+  #recordOf(call: KnownCall, written: Promise<void>): OpenRecord {
+    /** Who waited for it. */
+    const end = (): Outcome | undefined => {
+      const { outcome } = call;
+      call.outcome = undefined;
+      return outcome;
+    };
+    return endingOnce({
+      written,
+      answered: (reply) => {
+        const json = encodeReply(reply);
+        this.#calls.move(call, json === undefined ? 'done' : 'answered', json ?? '');
+        end()?.tell(reply);
+        return this.#note(call);
+      },
+      forget: () => {
+        this.#calls.forget(call);
+        const { key, asked, at } = call;
+        this.#lines.note(formatLine({ key, asked, at, fate: undefined })).catch(() => undefined);
+        end()?.tell(undefined);
+      },
+      leaveInDoubt: (intent) => {
+        this.#calls.move(call, 'in-doubt', JSON.stringify(intent));
+        void this.#note(call);
+        end()?.tell(undefined);
+      },
+      update: (intent) => {
+        this.#calls.move(call, 'under-way', JSON.stringify(intent));
+        return this.#append(call);
+      },
+    });
+  }
+
+  #append(call: KnownCall): Promise<void> {
+    return writtenInTime(this.#lines.append(lineOf(call)), NAME);
+  }
+
+  async #note(call: KnownCall): Promise<ProxyError | undefined> {
+    try {
+      await writtenInTime(this.#lines.note(lineOf(call)), NAME);
+      return undefined;
+    } catch (error) {
+      return error as ProxyError;
+    }
+  }
+}
+
+function lineOf({ key, asked, at, state, json }: KnownCall): string {
+  return formatLine({ key, asked, at, fate: fateOf(state, json) });
+}
+
+function* formatted(lines: Iterable<AnswerLine>): Generator<string> {
+  for (const line of lines) yield formatLine(line);
+}

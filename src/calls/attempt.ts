@@ -1,0 +1,215 @@
+import { ProxyError } from '../errors.js';
+import type { Job } from './job.js';
+import { parseBody } from '../kraken/body.js';
+import type { KrakenClock } from '../kraken/kraken-clock.js';
+import type { Upstream, UpstreamReply } from '../kraken/transport.js';
+import { isOver, type Deadline } from '../lane/deadlines.js';
+import type { SharedReads } from '../lane/shared-reads.js';
+import type { CallMemory } from './call-memory.js';
+import type { DeadManSwitch } from '../orders/dead-man-switch.js';
+import type { EngineCounter } from '../orders/engine-counter.js';
+import type { RecentOrders } from '../orders/recent-orders.js';
+import type { Sender, Sending, Sent } from './sender.js';
+import type { Doubt, Resolution, Settlement } from './settlement.js';
+
+/** What follows a turn. */
+export type Next =
+  | { readonly kind: 'answer'; readonly reply: UpstreamReply }
+  /** Certainly not executed, or harmless to repeat: it waits in the lane again, at least so long. */
+  | { readonly kind: 'again'; readonly inMs: number }
+  /** An equal call came to its end while this one waited: it may have its answer. */
+  | { readonly kind: 'repeated' }
+  /** Its reply was lost, and this is what became of it. */
+  | { readonly kind: 'told'; readonly told: Resolution }
+  /** Its reply was lost, and nothing tells yet what became of it. */
+  | { readonly kind: 'in-doubt'; readonly doubt: Doubt };
+
+export interface AttemptParts {
+  readonly sender: Sender;
+  readonly settlement: Settlement;
+  readonly memory: CallMemory;
+  readonly deadManSwitch: DeadManSwitch;
+  readonly engine: EngineCounter;
+  readonly orders: RecentOrders;
+  readonly reads: SharedReads<UpstreamReply>;
+  readonly clock: KrakenClock;
+}
+
+/** The slot of a lane while it is a call's. */
+export interface Slot {
+  readonly upstream: Upstream;
+  /** When its wait ends. */
+  readonly deadline: Deadline;
+}
+
+/** Repeats of a call that is harmless to repeat, without leaving its turn; then its fate is open. */
+const REPEATS_MS = [0, 250, 1_000];
+/** A read that found no answer goes to the lane again after so long, doubled each time. */
+const AGAIN_MS = 100;
+const LONGEST_AGAIN_MS = 2_000;
+/** A question about a lost order must not hold the slot as long as the order did. */
+const QUESTION_MS = 5_000;
+
+/** What happens in a call's turn: it is sent, and its outcome is settled before the next call starts. */
+export class Attempt {
+  readonly #parts: AttemptParts;
+
+  constructor(parts: AttemptParts) {
+    this.#parts = parts;
+  }
+
+  async run(job: Job, slot: Slot): Promise<Next> {
+    const { sender, memory, reads } = this.#parts;
+    if (memory.mayHave(job)) return { kind: 'repeated' };
+    // Only those that wait now: an answer is never older than its question.
+    const companions = job.question === undefined ? [] : reads.companions(job.question, job);
+    const arming = this.#arm(job);
+    this.#report(job);
+    const sending = this.#sendingOf(job, slot, companions.length > 0);
+    const sent = await sender.send(sending, job.record);
+    const next = await this.#judge(job, slot, sending, sent);
+    if (job.record.outcome === 'executed' || job.record.outcome === 'unknown') arming?.commit();
+    if (next.kind === 'answer') {
+      this.#learn(job, next.reply);
+      if (sent.verdict.remedy.kind === 'none') for (const read of companions) read.answer(next.reply);
+    }
+    return next;
+  }
+
+  async #judge(job: Job, slot: Slot, sending: Sending, sent: Sent): Promise<Next> {
+    const { verdict } = sent;
+    switch (verdict.remedy.kind) {
+      case 'wait-for-room':
+      case 'wait-until':
+        // Once: if Kraken still sees no room, somebody else takes it, and the client should know.
+        if (job.hasWaitedForRoom || isOver(slot.deadline)) return answer(job, sent);
+        job.hasWaitedForRoom = true;
+        return { kind: 'again', inMs: 0 };
+      case 'try-again':
+        return await this.#tryAgain(job, slot, sending, sent);
+      case 'settle':
+        return job.isHarmless
+          ? await this.#tryAgain(job, slot, sending, sent)
+          : await this.#settle(job, slot, sent);
+      case 'none':
+        // A deadline of ours that Kraken does not like must not cost an order.
+        if (job.order?.dropDeadline(verdict.error) === true && !isOver(slot.deadline))
+          return { kind: 'again', inMs: 0 };
+        return answer(job, sent);
+      case 'new-nonce':
+      case 'engine-full':
+      case 'open-breaker':
+        return answer(job, sent);
+    }
+  }
+
+  /** The call did not arrive, or may be repeated. */
+  async #tryAgain(job: Job, slot: Slot, sending: Sending, first: Sent): Promise<Next> {
+    const { endpoint, isHarmless } = job;
+    job.failure = unreachable(first);
+    // Certainly not sent: its client knows best whether it still wants it.
+    if (endpoint.class === 'exclusive' && !isHarmless) throw job.failure;
+    if (endpoint.class === 'read' || isHarmless) {
+      if (isOver(slot.deadline)) throw job.failure;
+      return { kind: 'again', inMs: Math.min(AGAIN_MS * 2 ** job.failures++, LONGEST_AGAIN_MS) };
+    }
+    // Later, a cancel could hit orders that were placed meanwhile, and a switch could arm what was disarmed.
+    let sent = first;
+    for (const inMs of REPEATS_MS) {
+      if (isOver(slot.deadline)) break;
+      await new Promise((resolve) => setTimeout(resolve, inMs));
+      sent = await this.#parts.sender.send(sending, job.record);
+      if (sent.verdict.remedy.kind !== 'try-again') return answer(job, sent, 'repeated');
+    }
+    throw sent.verdict.sent ? unknownOutcome(sent) : unreachable(sent);
+  }
+
+  /** The reply to a call that must not be repeated is lost: the next call on its key is our own question. */
+  async #settle(job: Job, slot: Slot, sent: Sent): Promise<Next> {
+    const { settlement, memory, sender } = this.#parts;
+    job.failure = unknownOutcome(sent);
+    memory.inDoubt(job);
+    if (job.order === undefined) throw job.failure;
+    const doubt = job.order.doubt();
+    const own = {
+      upstream: slot.upstream,
+      account: job.account,
+      hungUp: () => false,
+      timeoutMs: QUESTION_MS,
+    };
+    const told = await settlement
+      .look(doubt, (name, form) => sender.ask(name, form, own, job.record.requestId))
+      .catch(() => undefined); // no good answer: it is asked again, through the lane
+    return told === undefined ? { kind: 'in-doubt', doubt } : { kind: 'told', told };
+  }
+
+  #sendingOf(job: Job, { upstream, deadline }: Slot, isShared: boolean): Sending {
+    const { clock } = this.#parts;
+    const { order, call, account, endpoint, charge } = job;
+    const leftMs = (): number => deadline.steady - performance.now();
+    return {
+      ...{ upstream, account, path: call.path, headers: call.headers, endpoint, charge },
+      body: order?.body ?? job.body,
+      extra: order && (() => order.extra(clock, leftMs())),
+      hungUp: () => job.record.hungUp && !isShared,
+    };
+  }
+
+  /** The dead man's switch is everybody's: what one client asks for is put together with what others did. */
+  #arm(job: Job): ReturnType<DeadManSwitch['ask']> | undefined {
+    if (job.endpoint.name !== 'CancelAllOrdersAfter') return undefined;
+    const timeout = job.fieldsIfAny()?.get('timeout');
+    if (typeof timeout !== 'string' || !/^\d{1,5}$/.test(timeout)) return undefined; // Kraken refuses it
+    const seconds = Number(timeout);
+    const arming = this.#parts.deadManSwitch.ask(job.account.name, job.caller.client, seconds);
+    job.body =
+      arming.seconds === seconds
+        ? job.ownBody
+        : parseBody(Buffer.from(`timeout=${arming.seconds}`), undefined);
+    return arming;
+  }
+
+  /** What the matching engine may refuse is told with the call. */
+  #report({ charge, record }: Job): void {
+    if (charge === undefined || this.#parts.engine.delayMs(charge) === 0) return;
+    const reason = 'the matching engine may refuse it: its counter of this pair is full as far as we know';
+    record.reported = [...record.reported, { rule: 'engine', reason }];
+  }
+
+  /** Orders that a reply names: their age counts for the matching engine, and they are no lost ones. */
+  #learn(job: Job, reply: UpstreamReply): void {
+    if (job.order === undefined || job.record.outcome !== 'executed') return;
+    this.#parts.orders.learn(job.account.name, job.endpoint.name, job.fieldsIfAny(), reply.body);
+  }
+}
+
+/** The reply goes to the client, as it is but for what the proxy has to say about it. */
+function answer(job: Job, { verdict, reply, failure }: Sent, outcome?: string): Next {
+  if (reply === undefined) throw failure ?? new Error('a call without a reply has no answer');
+  job.verdict = verdict;
+  const headers: Record<string, string | string[]> = { ...reply.headers };
+  if (outcome !== undefined) headers['x-proxy-outcome'] = outcome;
+  if (verdict.remedy.kind === 'new-nonce') headers['x-proxy-error-detail'] = HIGHER_NONCE;
+  const isPlain = outcome === undefined && verdict.remedy.kind !== 'new-nonce';
+  return { kind: 'answer', reply: isPlain ? reply : { ...reply, headers } };
+}
+
+const HIGHER_NONCE =
+  'another program has used a higher nonce on this key: look for one that shares it, or raise ours with nonce jump';
+
+function unreachable({ verdict, reply, failure }: Sent): ProxyError {
+  const why = failure?.message ?? `HTTP ${reply?.status ?? 0}, ${verdict.error ?? 'no envelope'}`;
+  const options = { retryAfterSeconds: 1, ...(failure === undefined ? {} : { cause: failure }) };
+  return new ProxyError('upstream-unreachable', `no answer from Kraken: ${why}`, options);
+}
+
+function unknownOutcome({ verdict, reply, failure }: Sent): ProxyError {
+  const why = failure?.message ?? verdict.error ?? `HTTP ${reply?.status ?? 0} without an envelope`;
+  const detail = verdict.error === undefined ? {} : { detail: `Kraken: ${verdict.error}` };
+  const options = failure === undefined ? detail : { cause: failure };
+  return new ProxyError(
+    'outcome-unknown',
+    `Kraken's answer does not tell what became of it: ${why}`,
+    options,
+  );
+}

@@ -1,0 +1,267 @@
+import type { CallId } from '../answers/call-id.js';
+import type { Intent, OpenRecord } from '../answers/begun.js';
+import type { Answers } from '../answers/known-answers.js';
+import type { StoredReply } from '../answers/stored-reply.js';
+import { ProxyError } from '../errors.js';
+import type { Job } from './job.js';
+import type { Account } from '../kraken/account.js';
+import type { KrakenClock } from '../kraken/kraken-clock.js';
+import type { UpstreamReply } from '../kraken/transport.js';
+import type { OrderIdentity } from '../orders/order-identity.js';
+import type { AskKraken } from '../orders/order-lookup.js';
+import type { Doubt, Resolution, Settlement } from './settlement.js';
+
+export interface CallMemoryParts {
+  readonly answers: Answers;
+  readonly settlement: Settlement;
+  readonly clock: KrakenClock;
+  /** The proxy's own questions on an account, through its lane before all others. */
+  readonly askFor: (account: Account) => AskKraken;
+  /** How long a call that waits for the end of an equal one does so, ms. */
+  readonly maxWaitMs: number;
+  /** Something could not be kept; trading goes on. */
+  readonly onTrouble: (what: string, error: unknown) => void;
+}
+
+/** For a client that still waits when its call is in doubt: Kraken gets at least so long to tell, ms. */
+const PATIENCE_MS = 3_000;
+/** An answer does not wait longer than this for the disk, ms. */
+const KEEP_PATIENCE_MS = 1_000;
+
+/**
+ * What was asked before and must not be done twice: answers by Idempotency-Key and by the client's `cl_ord_id`, and calls
+ * whose client does not know what became of them.
+ */
+export class CallMemory {
+  readonly #parts: CallMemoryParts;
+
+  constructor(parts: CallMemoryParts) {
+    this.#parts = parts;
+  }
+
+  /** Whether there may be an answer to this call: only such a call needs `answerTo` although it may not be made. */
+  knows(job: Job): boolean {
+    const id = job.idOfClient();
+    return id !== undefined && this.#parts.answers.has(id);
+  }
+
+  /** Whether an equal call without an id has come to its end, or into doubt, since this one began to wait. */
+  mayHave(job: Job): boolean {
+    const { answers } = this.#parts;
+    if (job.entry !== undefined || !answers.hasBodies || !isUndoable(job)) return false;
+    return answers.has(job.idOfBody());
+  }
+
+  /**
+   * The answer to an earlier call that this one repeats, undefined when there was none: then the call's own entry is on
+   * disk. Waits for one that is under way, and finds out about one that is in doubt.
+   *
+   * Throws ProxyError `invalid-body` (another body under the same key), `queue-timeout` (the first is still under way),
+   * `outcome-unknown`, `not-owner`, `queue-full`.
+   */
+  async answerTo(job: Job): Promise<UpstreamReply | undefined> {
+    const { answers } = this.#parts;
+    const id = job.idOfClient() ?? (isUndoable(job) && answers.hasBodies ? job.idOfBody() : undefined);
+    if (id === undefined) return undefined;
+    for (;;) {
+      const begun = answers.begin(id, this.#intentOf(job));
+      switch (begun.state) {
+        case 'new':
+          // One without an id is only remembered once its client is left without an answer.
+          if (id.kind === 'body') return undefined;
+          job.entry = begun.record;
+          await begun.record.written;
+          return undefined;
+        case 'answered':
+          return this.#replay(job, begun.reply, id);
+        case 'under-way': {
+          const reply = await within(begun.outcome, this.#parts.maxWaitMs, TOO_LATE);
+          if (reply === TOO_LATE) throw stillUnderWay();
+          if (reply !== undefined) return this.#replay(job, reply, id);
+          break;
+        }
+        case 'in-doubt': {
+          job.entry = begun.record;
+          const reply = await this.#settleEarlier(job, begun.intent, id);
+          // Without an id it is told to one that asks the same, and to no other.
+          if (id.kind === 'body' && !job.record.hungUp) this.#drop(job);
+          if (reply !== undefined) return this.#replay(job, await this.#keepReply(job, reply), id);
+          // What is sent now is another order than the one that was in doubt: a crash must look for this one.
+          if (job.entry !== undefined) await job.entry.update(this.#intentOf(job));
+          return undefined;
+        }
+        case 'done':
+          throw new ProxyError('outcome-unknown', 'it was done before; its answer was too large to be kept', {
+            detail: 'done before; the answer was too large to be kept',
+          });
+        case 'mismatch': {
+          const detail = 'this Idempotency-Key was used for another call';
+          throw new ProxyError('invalid-body', detail, { detail });
+        }
+      }
+    }
+  }
+
+  /** The reply to a call of its own, before its client gets it. */
+  async keep(job: Job, reply: UpstreamReply): Promise<void> {
+    const { outcome } = job.record;
+    job.onHangUp = () => undefined;
+    if (outcome !== 'executed' && !isLastingRefusal(job)) {
+      this.#drop(job);
+      return;
+    }
+    // Nobody is there to get it: whoever asks the same again means the same.
+    if (job.record.hungUp) this.#remember(job);
+    if (job.entry !== undefined) await this.#keepReply(job, reply);
+  }
+
+  /** The call ended without an answer. */
+  failed(job: Job): void {
+    job.onHangUp = () => undefined;
+    if (job.record.outcome === 'unknown' && isUndoable(job)) this.#leaveInDoubt(job);
+    else this.#drop(job);
+  }
+
+  /** Its reply is lost. A client that is gone may ask the same again at any moment. */
+  inDoubt(job: Job): void {
+    if (job.order === undefined) return; // nobody could find out: whoever asks again has to know
+    if (job.record.hungUp) this.#remember(job);
+    else job.onHangUp = () => this.#remember(job);
+  }
+
+  /**
+   * Waits until it can be told what became of it, for as long as its client may. If that is too short it is found out
+   * all the same, and kept for when the client asks again.
+   */
+  async untilTold(job: Job, doubt: Doubt, deadlineMs: number): Promise<Resolution> {
+    const { settlement, askFor, clock } = this.#parts;
+    const following = settlement.follow(doubt, askFor(job.account));
+    const patienceMs = Math.max(deadlineMs, (doubt.until ?? 0) - clock.earliest() + PATIENCE_MS, PATIENCE_MS);
+    const told = await within(following, patienceMs, TOO_LATE);
+    if (told !== TOO_LATE) return told;
+    this.#remember(job);
+    const { entry } = job;
+    job.entry = undefined;
+    job.isHandedOver = true;
+    void following.then((later) => this.#conclude(entry, later, this.#intentOf(job, doubt)));
+    return { kind: 'untold', reason: 'Kraken did not tell in time; it is being found out' };
+  }
+
+  /** Certainly nothing was done: the next such call is a new one. */
+  #drop(job: Job): void {
+    job.entry?.forget();
+    job.entry = undefined;
+  }
+
+  /** Its client is told that its outcome is unknown. */
+  #leaveInDoubt(job: Job, intent = this.#intentOf(job, job.order?.doubt())): void {
+    if (job.order !== undefined) this.#remember(job);
+    job.entry?.leaveInDoubt(intent);
+    job.entry = undefined;
+    job.isHandedOver = true;
+  }
+
+  async #conclude(entry: OpenRecord | undefined, told: Resolution, intent: Intent): Promise<void> {
+    if (told.kind === 'not-done') entry?.forget();
+    else if (told.kind === 'untold') entry?.leaveInDoubt(intent);
+    else await entry?.answered(storedReply(told.reply));
+  }
+
+  /** An earlier call of the same id may have been done: by a process that ended in between, or when Kraken was silent. */
+  async #settleEarlier(job: Job, intent: Intent, id: CallId): Promise<UpstreamReply | undefined> {
+    const doubt = doubtOf(intent, job.account.name);
+    if (doubt === undefined) {
+      this.#leaveInDoubt(job, intent);
+      throw new ProxyError('outcome-unknown', 'an earlier call of the same id may have been done');
+    }
+    const told = await this.#parts.settlement
+      .look(doubt, this.#parts.askFor(job.account))
+      .catch(() => undefined);
+    const resolution = told ?? (await this.untilTold(job, doubt, this.#parts.maxWaitMs));
+    if (resolution.kind === 'done') return resolution.reply;
+    if (resolution.kind === 'not-done') return undefined;
+    // Told a second time, and another look would tell no more: whoever asks again has decided.
+    if (id.kind === 'body' && doubt.until !== undefined) this.#drop(job);
+    else this.#leaveInDoubt(job, intent);
+    throw new ProxyError('outcome-unknown', resolution.reason);
+  }
+
+  #replay(job: Job, reply: StoredReply, id: CallId): UpstreamReply {
+    job.record.isReplayed = true;
+    if (job.entry !== undefined && id.kind === 'body') job.entry = undefined;
+    const headers = { ...reply.headers, 'idempotent-replayed': 'true' };
+    return { status: reply.status, headers, body: reply.body };
+  }
+
+  async #keepReply(job: Job, reply: UpstreamReply): Promise<StoredReply> {
+    const stored = storedReply(reply);
+    const { entry } = job;
+    job.entry = undefined;
+    if (entry === undefined) return stored;
+    const failure = await within(entry.answered(stored), KEEP_PATIENCE_MS, TOO_LATE);
+    if (failure !== undefined) this.#parts.onTrouble('an answer', failure === TOO_LATE ? undefined : failure);
+    return stored;
+  }
+
+  /** A call that gave no id and whose client knows nothing: remembered by its body. */
+  #remember(job: Job): void {
+    job.onHangUp = () => undefined;
+    if (job.entry !== undefined || job.isHandedOver || !isUndoable(job)) return;
+    job.entry = this.#parts.answers.lost(job.idOfBody(), this.#intentOf(job, job.order?.doubt()));
+  }
+
+  #intentOf(job: Job, doubt = job.order?.doubtFrom(this.#parts.clock, this.#parts.maxWaitMs)): Intent {
+    return { lookup: doubt?.identity ?? null, sentAt: doubt?.sentAt, until: doubt?.until };
+  }
+}
+
+const TOO_LATE = Symbol('too late');
+
+async function within<T, L>(work: Promise<T>, ms: number, late: L): Promise<T | L> {
+  let timer: NodeJS.Timeout | undefined;
+  const patience = new Promise<L>((resolve) => {
+    timer = setTimeout(() => resolve(late), ms);
+  });
+  try {
+    return await Promise.race([work, patience]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** Done twice it would be twice there. */
+function isUndoable({ endpoint, isHarmless }: Job): boolean {
+  return endpoint.class === 'exclusive' && !isHarmless;
+}
+
+/** Kraken's no to the call itself, which the same call would get again; not to its moment. By Stripe's rules it is kept. */
+function isLastingRefusal({ record, verdict, call }: Job): boolean {
+  return (
+    call.idempotencyKey !== undefined &&
+    record.outcome === 'refused' &&
+    verdict?.remedy.kind === 'none' &&
+    LASTING.test(record.krakenError ?? '')
+  );
+}
+
+const LASTING = /^E(?:Order|Query|Funding|Trade|Earnings|BM):|^EGeneral: ?Invalid arguments/;
+
+function storedReply({ status, headers, body }: UpstreamReply): StoredReply {
+  const kept: Record<string, string> = {};
+  for (const name of ['content-type', 'x-proxy-outcome']) {
+    const value = headers[name];
+    if (typeof value === 'string') kept[name] = value;
+  }
+  return { status, headers: kept, body };
+}
+
+/** What an intent says about a lost call; undefined when it cannot be looked for. */
+function doubtOf({ lookup, sentAt, until }: Intent, account: string): Doubt | undefined {
+  if (typeof lookup !== 'object' || lookup === null || sentAt === undefined) return undefined;
+  return { account, identity: lookup as OrderIdentity, sentAt, until };
+}
+
+function stillUnderWay(): ProxyError {
+  const detail = 'the first call of this id is still under way';
+  return new ProxyError('queue-timeout', detail, { retryAfterSeconds: 1, detail });
+}

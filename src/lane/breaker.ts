@@ -1,0 +1,142 @@
+import type { TripReason } from '../kraken/outcome.js';
+import { ProxyError } from '../errors.js';
+
+/**
+ * What a probe found: Kraken takes the key again (`closed`), still refuses the key or its signature (`open`), has
+ * locked it out (`lockout`), or has said nothing about it (`no-answer`).
+ */
+export type ProbeAnswer = 'closed' | 'open' | 'lockout' | 'no-answer';
+
+/** Why a key's breaker is open, or that it is closed. */
+export type BreakerState = TripReason | 'closed';
+
+export interface BreakersOptions {
+  /** From an invalid key or signature to the first probe, ms. */
+  readonly pauseMs: number;
+  /** From a lockout to the first probe, ms. */
+  readonly lockoutMs: number;
+  /** Pauses double up to this, ms; a first pause that is longer stands. */
+  readonly maxPauseMs: number;
+  /** Asks Kraken with the key. Has to settle some time; a rejection is `no-answer`. Never two at a time for a key. */
+  readonly probe: (key: string) => Promise<ProbeAnswer>;
+  /** Told when a breaker opens, closes, or has another reason to be open. */
+  readonly onChange?: (key: string, state: BreakerState) => void;
+  /** A monotonic clock, ms. Default: the process's own. */
+  readonly now?: () => number;
+  /** Unix ms, for texts. Default: the system's. */
+  readonly wallNow?: () => number;
+}
+
+interface OpenBreaker {
+  why: TripReason;
+  pauseMs: number;
+  /** Monotonic ms of the next probe. */
+  probeAt: number;
+  timer: NodeJS.Timeout | undefined;
+}
+
+/** A probe without an answer says nothing about the key, and has cost nothing: the next may come soon. */
+const NO_ANSWER_MS = 10_000;
+/** A longer timer would fire at once. */
+const MAX_TIMER_MS = 2 ** 31 - 1;
+
+const REASONS: Readonly<Record<TripReason, string>> = {
+  lockout: 'Kraken has locked this key out',
+  key: 'Kraken does not know this key',
+  signature: "Kraken refuses this key's signature: its secret or its otp is wrong",
+};
+
+/**
+ * One breaker for each key, by fingerprint. While it is open nothing is sent with the key but a probe now and then,
+ * ever more seldom: each further attempt may start Kraken's own lockout anew (KRAKEN.md 3.3). Only a probe closes
+ * it: a call that was under way when it opened may come back well and proves nothing.
+ */
+export class Breakers {
+  readonly #options: BreakersOptions;
+  readonly #maxPauseMs: number;
+  readonly #now: () => number;
+  readonly #wallNow: () => number;
+  readonly #open = new Map<string, OpenBreaker>();
+  #closed = false;
+
+  constructor(options: BreakersOptions) {
+    this.#options = options;
+    const { pauseMs, lockoutMs, maxPauseMs } = options;
+    this.#maxPauseMs = Math.min(MAX_TIMER_MS, Math.max(maxPauseMs, pauseMs, lockoutMs));
+    this.#now = options.now ?? (() => performance.now());
+    this.#wallNow = options.wallNow ?? Date.now;
+  }
+
+  /** Throws ProxyError `locked-out` while the key's breaker is open. */
+  assertClosed(key: string): void {
+    const breaker = this.#open.get(key);
+    if (breaker === undefined) return;
+    const leftMs = this.#leftMs(breaker);
+    const until = new Date(this.#wallNow() + leftMs).toISOString();
+    const then = leftMs === 0 ? 'the key is being tried now' : `the key is tried again at ${until}`;
+    const reason = `${REASONS[breaker.why]}: nothing is sent with it, ${then}`;
+    throw new ProxyError('locked-out', reason, { retryAfterSeconds: leftMs / 1_000, detail: reason });
+  }
+
+  isOpen(key: string): boolean {
+    return this.#open.has(key);
+  }
+
+  /** Until the next probe, s; 0 while it is under way, or when the breaker is closed. */
+  remainingSeconds(key: string): number {
+    const breaker = this.#open.get(key);
+    return breaker === undefined ? 0 : this.#leftMs(breaker) / 1_000;
+  }
+
+  /** Opens the key's breaker. One that is open already stays as it is: calls that were under way come back. */
+  trip(key: string, why: TripReason): void {
+    if (this.#open.has(key)) return;
+    const { pauseMs, lockoutMs, onChange } = this.#options;
+    const first = why === 'lockout' ? lockoutMs : pauseMs;
+    const breaker = { why, pauseMs: Math.min(first, this.#maxPauseMs), probeAt: 0, timer: undefined };
+    this.#open.set(key, breaker);
+    this.#probeIn(breaker.pauseMs, key, breaker);
+    onChange?.(key, why);
+  }
+
+  /** Probes no more. What is open stays so. */
+  close(): void {
+    this.#closed = true;
+    for (const { timer } of this.#open.values()) clearTimeout(timer);
+  }
+
+  #probeIn(ms: number, key: string, breaker: OpenBreaker): void {
+    breaker.probeAt = this.#now() + ms;
+    if (this.#closed) return;
+    breaker.timer = setTimeout(() => void this.#probe(key, breaker), ms).unref();
+  }
+
+  async #probe(key: string, breaker: OpenBreaker): Promise<void> {
+    const { probe, lockoutMs, onChange } = this.#options;
+    const asked = (async () => await probe(key))();
+    const answer = await asked.catch((): ProbeAnswer => 'no-answer');
+    if (this.#closed) return;
+    if (answer === 'closed') {
+      this.#open.delete(key);
+      onChange?.(key, 'closed');
+      return;
+    }
+    if (answer === 'no-answer') {
+      this.#probeIn(NO_ANSWER_MS, key, breaker);
+      return;
+    }
+    const doubled = 2 * breaker.pauseMs;
+    breaker.pauseMs = Math.min(
+      this.#maxPauseMs,
+      answer === 'lockout' ? Math.max(doubled, lockoutMs) : doubled,
+    );
+    this.#probeIn(breaker.pauseMs, key, breaker);
+    if (answer !== 'lockout' || breaker.why === 'lockout') return;
+    breaker.why = 'lockout';
+    onChange?.(key, 'lockout');
+  }
+
+  #leftMs({ probeAt }: OpenBreaker): number {
+    return Math.max(0, probeAt - this.#now());
+  }
+}

@@ -1,0 +1,107 @@
+export interface DeadManSwitchOptions {
+  /** Monotonic ms. */
+  readonly now?: () => number;
+  /** Kraken's timer has struck for one client and is off now, while others of the account are armed still. */
+  readonly onStruck: (account: string) => void;
+}
+
+/** What to send to Kraken in place of what one client asked for. */
+export interface Arming {
+  /** Seconds for Kraken's timer; 0 disarms it. */
+  readonly seconds: number;
+  /** To be called once Kraken took it, or may have. */
+  readonly commit: () => void;
+}
+
+/** The clients of one account that are armed, and Kraken's one timer. */
+interface Switch {
+  /** The monotonic ms at which each client's time is up. */
+  readonly until: Map<string, number>;
+  timer: NodeJS.Timeout | undefined;
+}
+
+/**
+ * Kraken's CancelAllOrdersAfter is one timer for the whole account (KRAKEN.md 5): the latest call decides, and any bot's
+ * `timeout=0` disarms it for all. Here each client has a time of its own; Kraken's timer runs for the shortest of them,
+ * and a client takes back only its own.
+ *
+ * A client whose time is up counts, with the one second that is the least, until Kraken's timer has struck for certain:
+ * it runs in whole seconds and started later than ours, and another client's call in between must not call it off.
+ *
+ * The times live in memory: after a restart a client is armed from its next call on; Kraken's own timer goes on.
+ */
+export class DeadManSwitch {
+  readonly #now: () => number;
+  readonly #onStruck: (account: string) => void;
+  readonly #switches = new Map<string, Switch>();
+
+  constructor({ now = () => performance.now(), onStruck }: DeadManSwitchOptions) {
+    this.#now = now;
+    this.#onStruck = onStruck;
+  }
+
+  /** A client asks for so many seconds; 0 takes its own time back. To be asked in turn, right before the call is sent. */
+  ask(account: string, client: string, seconds: number): Arming {
+    const now = this.#now();
+    const others = this.#shortest(account, client);
+    const shortest = Math.min(seconds === 0 ? Infinity : seconds, others ?? Infinity);
+    const sent = shortest === Infinity ? 0 : shortest;
+    return {
+      seconds: sent,
+      commit: () => {
+        const { until } = this.#open(account);
+        if (seconds === 0) until.delete(client);
+        else until.set(client, now + seconds * 1_000);
+        this.armed(account, sent);
+      },
+    };
+  }
+
+  /** The shortest time of those who are armed, in whole seconds, rounded up; undefined when nobody is. */
+  remaining(account: string): number | undefined {
+    return this.#shortest(account, undefined);
+  }
+
+  /** Kraken's timer was set just now, to so many seconds; 0 turned it off. */
+  armed(account: string, seconds: number): void {
+    const one = this.#open(account);
+    clearTimeout(one.timer);
+    if (seconds === 0) return;
+    one.timer = setTimeout(() => this.#strike(account, one), seconds * 1_000 + STRIKE_MARGIN_MS);
+    one.timer.unref();
+  }
+
+  close(): void {
+    for (const { timer } of this.#switches.values()) clearTimeout(timer);
+    this.#switches.clear();
+  }
+
+  #strike(account: string, one: Switch): void {
+    const now = this.#now();
+    for (const [client, until] of one.until) if (until <= now) one.until.delete(client);
+    if (one.until.size > 0) this.#onStruck(account);
+  }
+
+  #shortest(account: string, except: string | undefined): number | undefined {
+    const now = this.#now();
+    let shortest: number | undefined;
+    for (const [client, until] of this.#switches.get(account)?.until ?? []) {
+      if (client === except) continue;
+      const seconds = Math.max(1, Math.ceil((until - now) / 1_000));
+      if (shortest === undefined || seconds < shortest) shortest = seconds;
+    }
+    return shortest;
+  }
+
+  #open(account: string): Switch {
+    let one = this.#switches.get(account);
+    if (one === undefined) {
+      one = { until: new Map(), timer: undefined };
+      this.#switches.set(account, one);
+    }
+    return one;
+  }
+}
+
+/** For the two clocks to differ, and for Kraken to do it. */
+const STRIKE_MARGIN_MS = 500;

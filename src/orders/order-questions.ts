@@ -1,0 +1,92 @@
+import type { AskKraken, LookupContext, LookupResult } from './order-lookup.js';
+import { readClosedOrders, readOpenOrders, type ToldOrder, type ToldOrders } from './order-replies.js';
+
+/** How far Kraken's time of an order may lie before the time that we think it was sent at. */
+const SKEW_MS = 5000;
+/** ClosedOrders is asked for from so long before the call was sent. */
+const LOOK_BACK_S = 60;
+
+/** An id by which Kraken's lists can be filtered. */
+export interface Filter {
+  readonly name: 'cl_ord_id' | 'userref';
+  readonly value: string;
+}
+
+/** The open orders, all or those of an id. */
+export async function askOpen(ask: AskKraken, filter?: Filter): Promise<ToldOrders> {
+  return filtered(readOpenOrders(await ask('OpenOrders', filterForm(filter))), filter);
+}
+
+/**
+ * The orders closed since the call was sent and shortly before, or, without `sentAt`, ever; all or those of an id. Not
+ * whole when there are more than one page holds.
+ */
+export async function askClosed(
+  ask: AskKraken,
+  sentAt: number | undefined,
+  filter?: Filter,
+): Promise<ToldOrders> {
+  const since =
+    sentAt === undefined ? '' : `start=${Math.floor(sentAt / 1000) - LOOK_BACK_S}&closetime=close`;
+  const form = [filterForm(filter), since].filter((part) => part !== '').join('&');
+  return filtered(readClosedOrders(await ask('ClosedOrders', form)), filter);
+}
+
+/** Both lists as one. An order that was closed between the two questions counts as closed. */
+export function merged(open: ToldOrders, closed: ToldOrders): readonly ToldOrder[] {
+  return [...new Map([...open.orders, ...closed.orders].map((order) => [order.txid, order])).values()];
+}
+
+/** Whether an order may be of the call: opened since it was sent, and no earlier reply told of it. */
+export function isNew(order: ToldOrder, { sentAt, isKnown }: LookupContext): boolean {
+  return order.openedAt >= earliest(sentAt) && !isKnown(order.txid);
+}
+
+/** The earliest time, in ms, that Kraken may give to what a call sent at `sentAt` did. */
+export function earliest(sentAt: number): number {
+  return sentAt - SKEW_MS;
+}
+
+export function carries(order: ToldOrder, { name, value }: Filter): boolean {
+  return name === 'userref' ? sameUserref(value, order.userref) : sameClientId(value, order.cl_ord_id);
+}
+
+/** Kraken tells 0 or null of an order without one. */
+export function sameUserref(asked: string, told: string | undefined): boolean {
+  return integer(asked) !== undefined && integer(asked) === integer(told ?? '0');
+}
+
+export function ambiguous(reason: string): LookupResult {
+  return { found: 'ambiguous', reason };
+}
+
+export const PAGE_FULL = 'Kraken closed more orders in that time than it lists at once';
+
+/** A UUID may be written with or without dashes (KRAKEN.md 5), and which way Kraken tells it is not documented. */
+function sameClientId(asked: string, told: string | undefined): boolean {
+  return told !== undefined && (asked === told || (isUuid(asked) && bare(asked) === bare(told)));
+}
+
+function isUuid(text: string): boolean {
+  return /^[0-9a-f]{32}$/.test(bare(text));
+}
+
+function bare(text: string): string {
+  return text.replaceAll('-', '').toLowerCase();
+}
+
+function integer(text: string): bigint | undefined {
+  return /^-?\d{1,20}$/.test(text) ? BigInt(text) : undefined;
+}
+
+function filterForm(filter: Filter | undefined): string {
+  return filter === undefined ? '' : `${filter.name}=${encodeURIComponent(filter.value)}`;
+}
+
+/** A list that shows others too was not filtered, and then what is not on it may still be there. */
+function filtered(told: ToldOrders, filter: Filter | undefined): ToldOrders {
+  if (filter !== undefined && !told.orders.every((order) => carries(order, filter))) {
+    throw new Error('the reply to a look-up tells of orders that were not asked for');
+  }
+  return told;
+}

@@ -1,0 +1,79 @@
+import type { Fields, FieldValue } from '../kraken/fields.js';
+
+/** An order that a reply of Kraken's has named. */
+export interface RecentOrder {
+  readonly account: string;
+  /** As the client wrote it. */
+  readonly pair: string;
+  /** Monotonic ms of its creation or last amend. */
+  touchedAt: number;
+}
+
+/** Kraken's tiers allow 225 open orders a pair at most; older ones are of no use to anybody here. */
+const MOST = 20_000;
+
+/**
+ * The orders that replies have named lately, by txid and by the account's cl_ord_id. They tell an order's age for the
+ * matching engine's counter, and which orders cannot be those of a call whose reply was lost. Bounded: the oldest go.
+ */
+export class RecentOrders {
+  readonly #byTxid = new Map<string, RecentOrder>();
+  readonly #txidOf = new Map<string, string>();
+
+  add(txid: string, order: RecentOrder, clientId: string | undefined): void {
+    this.#byTxid.set(txid, order);
+    if (clientId !== undefined) this.#txidOf.set(keyOf(order.account, clientId), txid);
+    for (const map of [this.#byTxid, this.#txidOf]) {
+      const [oldest] = map.size > MOST ? map.keys() : [];
+      if (oldest !== undefined) map.delete(oldest);
+    }
+  }
+
+  /** Reads the orders that the reply to an order call names. Whatever it does not understand it leaves out. */
+  learn(
+    account: string,
+    endpoint: string,
+    fields: Fields | undefined,
+    reply: Buffer,
+    now = performance.now(),
+  ): void {
+    const pair = textOf(fields?.get('pair'));
+    const clientId = textOf(fields?.get('cl_ord_id'));
+    if (endpoint === 'AmendOrder') {
+      const order = this.find(account, textOf(fields?.get('txid')) ?? clientId ?? '');
+      if (order !== undefined) order.touchedAt = now;
+      return;
+    }
+    for (const txid of txidsOf(reply))
+      this.add(txid, { account, pair: pair ?? '', touchedAt: now }, clientId);
+  }
+
+  has(txid: string): boolean {
+    return this.#byTxid.has(txid);
+  }
+
+  /** By a txid or a cl_ord_id. */
+  find(account: string, id: string): RecentOrder | undefined {
+    const order = this.#byTxid.get(this.#txidOf.get(keyOf(account, id)) ?? id);
+    return order?.account === account ? order : undefined;
+  }
+}
+
+function keyOf(account: string, clientId: string): string {
+  return `${account}\n${clientId}`;
+}
+
+/** `result.txid` (a list, or one) or the txids of `result.orders`. */
+function txidsOf(reply: Buffer): string[] {
+  try {
+    const { result } = JSON.parse(reply.toString()) as { result?: { txid?: unknown; orders?: unknown } };
+    const orders = Array.isArray(result?.orders) ? (result.orders as { txid?: unknown }[]) : [result];
+    return orders.flatMap((order) => order?.txid).filter((txid) => typeof txid === 'string');
+  } catch {
+    return [];
+  }
+}
+
+function textOf(value: FieldValue | undefined): string | undefined {
+  return typeof value === 'string' && value !== '' ? value : undefined;
+}
