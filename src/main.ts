@@ -246,7 +246,7 @@ const BAD_CONFIG = new Set([
   'ConfigError',
   'CertificateError',
   'CorruptStateError',
-  'SpendingError',
+  'SpendingError', 'AnswersError',
   'UsageError',
 ]);
 
