@@ -246,7 +246,8 @@ const BAD_CONFIG = new Set([
   'ConfigError',
   'CertificateError',
   'CorruptStateError',
-  'SpendingError', 'AnswersError',
+  'SpendingError',
+  'AnswersError',
   'UsageError',
 ]);
 

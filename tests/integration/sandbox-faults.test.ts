@@ -136,11 +136,13 @@ describe('faults', () => {
   });
 
   it('late: lost at once, yet it arrives; behind a later nonce it can no longer run', async () => {
-    world.sandbox.fault({ kind: 'late', delayMs: 10, times: 2 });
+    world.sandbox.fault({ kind: 'late', delayMs: 10 });
     await expect(world.call('AddOrder', ORDER)).rejects.toMatchObject({ code: 'ECONNRESET' });
     await until(() => lastCall()?.executed === true);
     expect(world.sandbox.orders('master')).toHaveLength(1);
 
+    // On its way in real time: long enough for a busy machine to be overtaken by the next call.
+    world.sandbox.fault({ kind: 'late', delayMs: 500 });
     await expect(world.call('AddOrder', ORDER)).rejects.toMatchObject({ code: 'ECONNRESET' });
     const lost = lastCall();
     expect(errorOf(await world.call('OpenOrders'))).toBeUndefined();
@@ -237,6 +239,9 @@ describe('control plane', () => {
     expect((await control('GET', 'state')).value).toMatchObject({
       receivedCount: 1,
       maxInFlight: 1,
+      rateLimited: 0,
+      invalidNonces: 0,
+      accounts: { master: { engineCounter: { XBTUSD: 0, SOLUSD: 0 } } },
       keys: { [TEST_KEY.key]: { counter: 0, inFlight: 0, highestNonce: '1795000000000000001' } },
     });
     expect((await control('GET', 'orders?account=master')).value).toMatchObject([{ status: 'open' }]);
@@ -250,6 +255,45 @@ describe('control plane', () => {
     const nonce = '1900000000000000001';
     expect(await control('POST', 'nonce', { key: TEST_KEY.key, nonce })).toMatchObject({ value: { nonce } });
     expect(errorOf(await world.call('Balance'))).toBe('EAPI:Invalid nonce');
+  });
+
+  it('turns the counters on and off and sets the system status', async () => {
+    const settings = { callCounter: true, engineCounter: true, systemStatus: 'post_only' };
+    expect((await control('POST', 'settings', settings)).status).toBe(200);
+    expect(errorOf(await world.call('AddOrder', ORDER))).toBe('EService:Market in post_only mode');
+    await control('POST', 'settings', { systemStatus: 'online' });
+    await world.result('AddOrder', ORDER);
+    for (let i = 0; i < 20; i += 1) await world.result('Balance');
+    expect(errorOf(await world.call('Balance'))).toBe('EAPI:Rate limit exceeded');
+    expect(errorOf(await world.call('Balance', { nonce: '1' }))).toBe('EAPI:Invalid nonce');
+    expect((await control('GET', 'state')).value).toMatchObject({
+      systemStatus: 'online',
+      rateLimited: 1,
+      invalidNonces: 1,
+      accounts: { master: { engineCounter: { XBTUSD: 2 } } },
+      keys: { [TEST_KEY.key]: { counter: 20 } },
+    });
+    await control('POST', 'settings', { callCounter: false, engineCounter: false });
+    await world.result('Balance');
+    await world.result('AddOrder', ORDER);
+    expect(world.sandbox.engineCounter('master', 'XBTUSD')).toBe(2);
+  });
+
+  it('changes nothing for settings of which one is bad', async () => {
+    for (const bad of [{ systemStatus: 'asleep' }, { engineCounter: 'yes' }, { colour: 'red' }]) {
+      expect((await control('POST', 'settings', { callCounter: true, ...bad })).status).toBe(400);
+    }
+    for (let i = 0; i < 21; i += 1) await world.result('Balance');
+  });
+
+  it('slows the engine of another process', async () => {
+    const fault = { kind: 'slow-engine', endpoint: 'AddOrder', delayMs: 1000 };
+    expect((await control('POST', 'faults', fault)).status).toBe(200);
+    await expect(world.call('AddOrder', ORDER)).rejects.toMatchObject({ code: 'ECONNRESET' });
+    expect((await control('GET', 'orders?account=master')).value).toEqual([]);
+    world.time += 1000;
+    expect((await control('GET', 'orders?account=master')).value).toMatchObject([{ status: 'open' }]);
+    expect((await control('GET', 'received')).value).toMatchObject([{ executed: true }]);
   });
 
   it('refuses what it does not understand, and browsers', async () => {

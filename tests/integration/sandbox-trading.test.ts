@@ -238,6 +238,17 @@ describe('AmendOrder and EditOrder', () => {
     // 1.25 x 12000 and 0.4 %: the old order locks nothing any more.
     expect(await world.result('BalanceEx')).toMatchObject({ ZUSD: { hold_trade: '15060.0000' } });
   });
+
+  it('edits into a new order without cl_ord_id, which is free again', async () => {
+    const txid = await place({ cl_ord_id: 'bot-1' });
+    const edit = { txid, pair: 'XBTUSD', price: '12000' };
+    const edited = (await world.result('EditOrder', edit)) as { txid: string };
+    expect(order(edited.txid)).toMatchObject({ status: 'open', cl_ord_id: undefined });
+    expect(Object.keys((await world.result('QueryOrders', { cl_ord_id: 'bot-1' })) as object)).toEqual([
+      txid,
+    ]);
+    expect(order(await place({ cl_ord_id: 'bot-1' }))).toMatchObject({ status: 'open' });
+  });
 });
 
 describe('cancelling', () => {
@@ -399,6 +410,27 @@ describe('public calls', () => {
     });
     expect(await get('Trades?pair=XBTUSD')).toMatchObject({ result: { XXBTZUSD: SOME_LIST } });
     expect(await get('Spread?pair=XBTUSD')).toMatchObject({ result: { XXBTZUSD: SOME_LIST } });
+  });
+
+  it('over the limit are refused, and private ones are not', async () => {
+    await world.close();
+    world = await openWorld({ publicLimit: { perSecond: 0.5, burst: 3 } });
+    const time = async (): Promise<string | undefined> => (await get('Time'))?.error[0];
+    for (let i = 0; i < 3; i += 1) expect(await time()).toBeUndefined();
+    expect(await time()).toBe('EAPI:Rate limit exceeded');
+    expect(world.sandbox.received.at(-1)).toMatchObject({ executed: false });
+    await world.result('Balance');
+    world.time += 1999;
+    expect(await time()).toBe('EAPI:Rate limit exceeded');
+    world.time += 1;
+    expect(await time()).toBeUndefined();
+    expect(await time()).toBe('EAPI:Rate limit exceeded');
+    // That counts private calls.
+    expect(world.sandbox.rateLimited).toBe(0);
+  });
+
+  it('have no limit unless asked for', async () => {
+    for (let i = 0; i < 100; i += 1) expect(await get('SystemStatus')).toMatchObject({ error: [] });
   });
 
   it('refuse what they do not know, and POST', async () => {

@@ -294,6 +294,23 @@ describe('REST call counter', () => {
   });
 });
 
+it('counts the calls refused for their nonce or by the call counter, and not what a fault answered', async () => {
+  await world.close();
+  world = await openWorld({ callCounter: true });
+  for (let i = 0; i < 22; i += 1) await world.call('Balance');
+  for (const nonce of ['0', '1', 'x']) await world.call('Balance', { nonce });
+  for (const error of ['EAPI:Rate limit exceeded', 'EAPI:Invalid nonce']) {
+    world.sandbox.fault({ kind: 'error', error });
+    expect(errorOf(await world.call('Balance'))).toBe(error);
+  }
+  await world.call('Balance', {}, { ...TEST_KEY, key: 'who' });
+  expect([world.sandbox.rateLimited, world.sandbox.invalidNonces]).toEqual([2, 3]);
+  // The answer was lost; the refusal was not.
+  world.sandbox.fault({ kind: 'reset-after' });
+  await expect(world.call('Balance', { nonce: '1' })).rejects.toMatchObject({ code: 'ECONNRESET' });
+  expect(world.sandbox.invalidNonces).toBe(4);
+});
+
 it('permissions let a key do no more than they say', async () => {
   await world.close();
   world = await openWorld({ keys: [{ ...TEST_KEY, permissions: ['query-funds', 'close-trades'] }] });

@@ -342,6 +342,52 @@ describe('for any JSON object', () => {
   });
 });
 
+// ---- fields of the proxy's own
+
+const ascii = fc.string({ unit: 'grapheme-ascii', maxLength: 12 });
+const extras = fc.uniqueArray(fc.tuple(fc.stringMatching(/^[a-z_]{1,9}$/), ascii), {
+  maxLength: 3,
+  selector: ([name]) => name,
+});
+
+describe('for any fields that the proxy adds', () => {
+  it('a form is read as the nonce, these, and the client’s own, whose bytes end it unchanged', () => {
+    fc.assert(
+      fc.property(form('nonce'), extras, (pieces, extra) => {
+        const body = pieces.map((piece) => piece.raw).join('&');
+        const template = parseBody(Buffer.from(body), undefined);
+        const sent = template.complete(NONCE, undefined, extra).toString();
+        const rest = template.complete(NONCE).toString().slice(`nonce=${N}`.length);
+        expect(sent.endsWith(rest)).toBe(true);
+        const own = pairs(body).filter(([name]) => name !== 'nonce');
+        expect(pairs(sent)).toEqual([['nonce', N], ...extra, ...own]);
+      }),
+      { numRuns: 1000 },
+    );
+  });
+
+  it('an object is read as the nonce, these, and the client’s own, whose bytes end it unchanged', () => {
+    fc.assert(
+      fc.property(object('nonce'), extras, (generated, extra) => {
+        const body = textOf(
+          generated,
+          generated.members.map((one) => one.raw),
+        );
+        const template = parseBody(Buffer.from(body), undefined);
+        const sent = template.complete(NONCE, undefined, extra).toString();
+        const first = generated.members.find((one) => one.own)?.value ?? '';
+        const ours = [
+          `"nonce":${/^[-0-9]/.test(first) ? N : `"${N}"`}`,
+          ...extra.map(([name, value]) => `${JSON.stringify(name)}:${JSON.stringify(value)}`),
+        ];
+        expect(sent).toBe(textOf(generated, [...ours, ...kept(generated.members)]));
+        expect(() => JSON.parse(sent) as unknown).not.toThrow();
+      }),
+      { numRuns: 1000 },
+    );
+  });
+});
+
 // ---- anything
 
 function isJson(text: string): boolean {

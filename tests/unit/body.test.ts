@@ -175,6 +175,49 @@ describe('a JSON object', () => {
   });
 });
 
+describe('fields of the proxy’s own', () => {
+  const extra = [
+    ['cl_ord_id', '6d1b345e-2821-40e2-ad83-4ecb18a06876'],
+    ['deadline', '2026-11-22T20:00:05+00:00'],
+  ] as const;
+
+  it.each([
+    ['a form', 'pair=XBTUSD', 'pair=XBTUSD'],
+    ['a form that loses its nonce in front', 'nonce=1&pair=XBTUSD', 'pair=XBTUSD'],
+    ['a form that loses its nonce behind', 'pair=XBTUSD&nonce=1', 'pair=XBTUSD'],
+  ])('stand in front of %s, percent-encoded', (_, body, rest) => {
+    expect(parseBody(Buffer.from(body), undefined).complete(NONCE, undefined, extra).toString()).toBe(
+      `nonce=${N}&cl_ord_id=6d1b345e-2821-40e2-ad83-4ecb18a06876&deadline=2026-11-22T20%3A00%3A05%2B00%3A00&${rest}`,
+    );
+  });
+
+  it('are all of an empty form', () => {
+    const body = parseBody(Buffer.from(''), undefined).complete(NONCE, undefined, [['a', '1']]);
+    expect(body.toString()).toBe(`nonce=${N}&a=1`);
+  });
+
+  it('stand in front of JSON, as strings', () => {
+    const body = parseBody(Buffer.from('{ "nonce":1, "a": 1}'), undefined).complete(NONCE, undefined, extra);
+    expect(body.toString()).toBe(
+      `{"nonce":${N},"cl_ord_id":"6d1b345e-2821-40e2-ad83-4ecb18a06876","deadline":"2026-11-22T20:00:05+00:00", "a": 1}`,
+    );
+  });
+
+  it('are all of an empty object', () => {
+    const body = parseBody(Buffer.from('{}'), undefined).complete(NONCE, undefined, [['a', '"\\']]);
+    expect(body.toString()).toBe(`{"nonce":"${N}","a":"\\"\\\\"}`);
+  });
+
+  it.each([
+    ['a=1', `nonce=${N}&otp=9&b=2&a=1`],
+    ['{"a":1}', `{"nonce":"${N}","otp":"9","b":"2","a":1}`],
+  ])('come after the otp: %s', (body, expected) => {
+    const template = parseBody(Buffer.from(body), undefined, { dropOtp: true });
+    expect(template.complete(NONCE, '9', [['b', '2']]).toString()).toBe(expected);
+    expect(template.complete(NONCE, '9', []).toString()).toBe(template.complete(NONCE, '9').toString());
+  });
+});
+
 describe('a body is refused', () => {
   it.each([
     ['with a name long enough to cost time', `${'%20'.repeat(100)}nonce=1&a=1`, /longer than 256 bytes/],
