@@ -7,7 +7,7 @@ import type { Account } from './kraken/account.js';
 import { parseBody } from './kraken/body.js';
 import { endpointOf, type Endpoint } from './kraken/endpoints.js';
 import { outcomeOf } from './kraken/outcome.js';
-import type { Upstream, UpstreamReply } from './kraken/transport.js';
+import { UpstreamError, type Upstream, type UpstreamReply } from './kraken/transport.js';
 import type { Breakers } from './lane/breaker.js';
 import { deadlineIn, isOver, type Deadline } from './lane/deadlines.js';
 import type { Lane } from './lane/lane.js';
@@ -237,7 +237,7 @@ export class Proxy {
       try {
         return await this.#parts.sender.ask(name, form, own, record.requestId);
       } catch (error) {
-        failure = error;
+        failure = error instanceof UpstreamError ? unreachable(error) : error;
         throw error;
       }
     });
@@ -255,6 +255,11 @@ function settledReply(job: Job, told: Resolution): UpstreamReply | undefined {
   if (told.kind === 'untold') throw new ProxyError('outcome-unknown', told.reason);
   record.outcome = told.kind === 'done' ? 'executed' : 'refused';
   return told.kind === 'done' ? told.reply : undefined;
+}
+
+function unreachable(cause: UpstreamError): ProxyError {
+  const options = { retryAfterSeconds: 1, cause };
+  return new ProxyError('upstream-unreachable', `no answer from Kraken: ${cause.message}`, options);
 }
 
 function notExecuted(): ProxyError {

@@ -52,7 +52,7 @@ export async function warmUp(
     config: {
       lanes: 'global',
       queue: { maxWaiting: 1, maxWaitMs: 1_000, maxWaitMsOf: {} },
-      pacing: { ...pacing, enabled: false },
+      pacing: { ...pacing, enabled: false, engine: 'off' },
       orders,
       breaker: { pauseMs: 1_000, lockoutMs: 1_000, maxPauseMs: 1_000 },
       accounts: [],

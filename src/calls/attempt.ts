@@ -59,16 +59,23 @@ export class Attempt {
   }
 
   async run(job: Job, slot: Slot): Promise<Next> {
-    const { sender, memory, reads } = this.#parts;
+    const { sender, memory, reads, deadManSwitch } = this.#parts;
     if (memory.mayHave(job)) return { kind: 'repeated' };
     // Only those that wait now: an answer is never older than its question.
     const companions = job.question === undefined ? [] : reads.companions(job.question, job);
+    const strikeMs =
+      job.endpoint.name === 'CancelAllOrdersAfter'
+        ? deadManSwitch.strikeMs(job.account.name, job.caller.client)
+        : 0;
+    if (strikeMs > 0 && !isOver(slot.deadline)) return { kind: 'again', inMs: strikeMs };
     const arming = this.#arm(job);
     this.#report(job);
     const sending = this.#sendingOf(job, slot, companions.length > 0);
     const sent = await sender.send(sending, job.record);
-    const next = await this.#judge(job, slot, sending, sent);
-    if (job.record.outcome === 'executed' || job.record.outcome === 'unknown') arming?.commit();
+    const next = await this.#judge(job, slot, sending, sent).finally(() => {
+      // Also when nobody can tell: Kraken's timer may run.
+      if (job.record.outcome === 'executed' || job.record.outcome === 'unknown') arming?.commit();
+    });
     if (next.kind === 'answer') {
       this.#learn(job, next.reply);
       if (sent.verdict.remedy.kind === 'none') for (const read of companions) read.answer(next.reply);
@@ -113,15 +120,30 @@ export class Attempt {
       if (isOver(slot.deadline)) throw job.failure;
       return { kind: 'again', inMs: Math.min(AGAIN_MS * 2 ** job.failures++, LONGEST_AGAIN_MS) };
     }
-    // Later, a cancel could hit orders that were placed meanwhile, and a switch could arm what was disarmed.
+    return await this.#repeat(job, slot, sending, first);
+  }
+
+  /**
+   * Repeats a call that is harmless to repeat, before its turn ends: later, a cancel could hit orders that were placed
+   * meanwhile, and a switch could arm what was disarmed. Also for a client that is gone: it wanted it done.
+   */
+  async #repeat(job: Job, slot: Slot, sending: Sending, first: Sent): Promise<Next> {
+    const { record } = job;
     let sent = first;
-    for (const inMs of REPEATS_MS) {
-      if (isOver(slot.deadline)) break;
-      await new Promise((resolve) => setTimeout(resolve, inMs));
-      sent = await this.#parts.sender.send(sending, job.record);
-      if (sent.verdict.remedy.kind !== 'try-again') return answer(job, sent, 'repeated');
+    let mayHaveArrived = first.verdict.sent;
+    try {
+      for (const inMs of REPEATS_MS) {
+        if (isOver(slot.deadline)) break;
+        await new Promise((resolve) => setTimeout(resolve, inMs));
+        sent = await this.#parts.sender.send({ ...sending, hungUp: () => false }, record);
+        mayHaveArrived ||= sent.verdict.sent;
+        if (sent.verdict.remedy.kind !== 'try-again') return answer(job, sent, REPEATED);
+      }
+    } finally {
+      // One of the tries may have been executed, whatever became of the others.
+      if (mayHaveArrived && record.outcome !== 'executed') record.outcome = 'unknown';
     }
-    throw sent.verdict.sent ? unknownOutcome(sent) : unreachable(sent);
+    throw mayHaveArrived ? unknownOutcome(sent) : unreachable(sent);
   }
 
   /** The reply to a call that must not be repeated is lost: the next call on its key is our own question. */
@@ -184,16 +206,14 @@ export class Attempt {
 }
 
 /** The reply goes to the client, as it is but for what the proxy has to say about it. */
-function answer(job: Job, { verdict, reply, failure }: Sent, outcome?: string): Next {
+function answer(job: Job, { verdict, reply, failure }: Sent, own?: UpstreamReply['own']): Next {
   if (reply === undefined) throw failure ?? new Error('a call without a reply has no answer');
   job.verdict = verdict;
-  const headers: Record<string, string | string[]> = { ...reply.headers };
-  if (outcome !== undefined) headers['x-proxy-outcome'] = outcome;
-  if (verdict.remedy.kind === 'new-nonce') headers['x-proxy-error-detail'] = HIGHER_NONCE;
-  const isPlain = outcome === undefined && verdict.remedy.kind !== 'new-nonce';
-  return { kind: 'answer', reply: isPlain ? reply : { ...reply, headers } };
+  const said = verdict.remedy.kind === 'new-nonce' ? { 'x-proxy-error-detail': HIGHER_NONCE } : own;
+  return { kind: 'answer', reply: said === undefined ? reply : { ...reply, own: said } };
 }
 
+const REPEATED = { 'x-proxy-outcome': 'repeated' };
 const HIGHER_NONCE =
   'another program has used a higher nonce on this key: look for one that shares it, or raise ours with nonce jump';
 

@@ -84,10 +84,11 @@ export class CallMemory {
           job.entry = begun.record;
           const reply = await this.#settleEarlier(job, begun.intent, id);
           // Without an id it is told to one that asks the same, and to no other.
-          if (id.kind === 'body' && !job.record.hungUp) this.#drop(job);
+          const isTold = id.kind === 'body' && !job.record.hungUp;
+          if (isTold) this.#drop(job);
           if (reply !== undefined) return this.#replay(job, await this.#keepReply(job, reply), id);
           // What is sent now is another order than the one that was in doubt: a crash must look for this one.
-          if (job.entry !== undefined) await job.entry.update(this.#intentOf(job));
+          if (!isTold) await begun.record.update(this.#intentOf(job));
           return undefined;
         }
         case 'done':
@@ -171,6 +172,7 @@ export class CallMemory {
   async #settleEarlier(job: Job, intent: Intent, id: CallId): Promise<UpstreamReply | undefined> {
     const doubt = doubtOf(intent, job.account.name);
     if (doubt === undefined) {
+      if (!isUndoable(job)) return undefined; // harmless to repeat: its client gets an answer, not a doubt for ever
       this.#leaveInDoubt(job, intent);
       throw new ProxyError('outcome-unknown', 'an earlier call of the same id may have been done');
     }
@@ -189,8 +191,10 @@ export class CallMemory {
   #replay(job: Job, reply: StoredReply, id: CallId): UpstreamReply {
     job.record.isReplayed = true;
     if (job.entry !== undefined && id.kind === 'body') job.entry = undefined;
-    const headers = { ...reply.headers, 'idempotent-replayed': 'true' };
-    return { status: reply.status, headers, body: reply.body };
+    const { status, headers, body } = reply;
+    const { [OUTCOME]: outcome, ...kraken } = headers;
+    const own = { 'idempotent-replayed': 'true', ...(outcome === undefined ? {} : { [OUTCOME]: outcome }) };
+    return { status, headers: kraken, body, own };
   }
 
   async #keepReply(job: Job, reply: UpstreamReply): Promise<StoredReply> {
@@ -246,12 +250,13 @@ function isLastingRefusal({ record, verdict, call }: Job): boolean {
 
 const LASTING = /^E(?:Order|Query|Funding|Trade|Earnings|BM):|^EGeneral: ?Invalid arguments/;
 
-function storedReply({ status, headers, body }: UpstreamReply): StoredReply {
+const OUTCOME = 'x-proxy-outcome';
+
+function storedReply({ status, headers, body, own }: UpstreamReply): StoredReply {
   const kept: Record<string, string> = {};
-  for (const name of ['content-type', 'x-proxy-outcome']) {
-    const value = headers[name];
-    if (typeof value === 'string') kept[name] = value;
-  }
+  const type = headers['content-type'];
+  if (typeof type === 'string') kept['content-type'] = type;
+  if (own?.[OUTCOME] !== undefined) kept[OUTCOME] = own[OUTCOME];
   return { status, headers: kept, body };
 }
 

@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { KrakenClock } from '../kraken/kraken-clock.js';
 import type { UpstreamReply } from '../kraken/transport.js';
@@ -52,6 +53,7 @@ export class Settlement {
 
   constructor(parts: SettlementParts) {
     this.#parts = parts;
+    setMaxListeners(0, this.#stop.signal); // one for each search, and no limit to how many there are
   }
 
   /** One look. Undefined when it does not tell yet; rejects when Kraken gave no good answer. */
@@ -121,7 +123,8 @@ export class Settlement {
 function settledReply(result: string): UpstreamReply {
   return {
     status: 200,
-    headers: { 'content-type': 'application/json', 'x-proxy-outcome': 'settled' },
+    headers: { 'content-type': 'application/json' },
+    own: { 'x-proxy-outcome': 'settled' },
     body: Buffer.from(`{"error":[],"result":${result}}`),
   };
 }

@@ -201,9 +201,10 @@ function onHangUp(incoming: IncomingMessage, outgoing: ServerResponse, hangUp: (
 function writeReply(
   outgoing: ServerResponse,
   requestId: string,
-  { status, headers, body }: UpstreamReply,
+  { status, headers, body, own }: UpstreamReply,
 ): void {
   const list = headersForClient(headers);
+  for (const name in own) list.push(name, own[name] ?? '');
   list.push('content-length', String(body.length), 'x-request-id', requestId);
   outgoing.writeHead(status, outgoing.req.httpVersionMajor === 2 ? headersForHttp2(list) : list);
   // As latin1 text, which keeps every byte, head and body leave in one write.

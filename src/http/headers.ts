@@ -51,7 +51,7 @@ const NOT_TO_KRAKEN_PREFIXES = ['x-forwarded-', 'x-proxy-', 'cf-'];
 
 /**
  * Reply headers that do not go to the client. Cookies and alternative services are between Kraken and us;
- * the last three are the proxy's own word to its client.
+ * the last are the proxy's own word to its client.
  */
 const NOT_TO_CLIENT = new Set([
   ...HOP_BY_HOP,
@@ -61,6 +61,8 @@ const NOT_TO_CLIENT = new Set([
   'x-request-id',
   'x-proxy-error',
   'x-proxy-error-detail',
+  'x-proxy-outcome',
+  'idempotent-replayed',
 ]);
 
 type RequestHeaders = IncomingHttpHeaders & { readonly ':authority'?: string };

@@ -18,6 +18,8 @@ export interface UpstreamReply {
   readonly status: number;
   readonly headers: Readonly<Record<string, string | string[]>>;
   readonly body: Buffer;
+  /** What the proxy itself has to say about it: header names in lower case. Never Kraken's. */
+  readonly own?: Readonly<Record<string, string>>;
 }
 
 /**

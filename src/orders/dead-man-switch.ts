@@ -18,6 +18,8 @@ interface Switch {
   /** The monotonic ms at which each client's time is up. */
   readonly until: Map<string, number>;
   timer: NodeJS.Timeout | undefined;
+  /** The monotonic ms at which the timer has struck for certain. */
+  strikesAt: number;
 }
 
 /**
@@ -57,6 +59,17 @@ export class DeadManSwitch {
     };
   }
 
+  /**
+   * Ms until Kraken's timer has struck for certain for another client whose time is up; 0 when there is none such. Calls
+   * that set the timer wait for it: one a second would call the strike off for ever.
+   */
+  strikeMs(account: string, client: string): number {
+    const one = this.#switches.get(account);
+    const now = this.#now();
+    const isDue = [...(one?.until ?? [])].some(([other, until]) => other !== client && until <= now);
+    return isDue && one !== undefined ? Math.max(0, one.strikesAt - now) : 0;
+  }
+
   /** The shortest time of those who are armed, in whole seconds, rounded up; undefined when nobody is. */
   remaining(account: string): number | undefined {
     return this.#shortest(account, undefined);
@@ -67,7 +80,9 @@ export class DeadManSwitch {
     const one = this.#open(account);
     clearTimeout(one.timer);
     if (seconds === 0) return;
-    one.timer = setTimeout(() => this.#strike(account, one), seconds * 1_000 + STRIKE_MARGIN_MS);
+    const strikesInMs = seconds * 1_000 + STRIKE_MARGIN_MS;
+    one.strikesAt = this.#now() + strikesInMs;
+    one.timer = setTimeout(() => this.#strike(account, one), strikesInMs);
     one.timer.unref();
   }
 
@@ -96,7 +111,7 @@ export class DeadManSwitch {
   #open(account: string): Switch {
     let one = this.#switches.get(account);
     if (one === undefined) {
-      one = { until: new Map(), timer: undefined };
+      one = { until: new Map(), timer: undefined, strikesAt: -Infinity };
       this.#switches.set(account, one);
     }
     return one;

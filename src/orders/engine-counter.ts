@@ -86,7 +86,7 @@ export class EngineCounter {
   /** Ms until the charge fits, 0 when it does now. One that never fits may go once the counter is empty. */
   delayMs({ account, pair, points }: EngineCharge): number {
     const { max, decayPerSecond } = this.#limitsOf(account);
-    const over = this.#level(account, pair) + points - Math.max(max, points);
+    const over = this.#level(account, pair) + points - Math.max(max - HEADROOM, points);
     return over <= 1e-9 ? 0 : Math.ceil((over / decayPerSecond) * 1_000);
   }
 
@@ -152,6 +152,8 @@ export class EngineCounter {
 }
 
 const MOST_PAIRS = 2_000;
+/** A call counts here when it leaves, at Kraken when it arrives: by then ours has lost a little more. */
+const HEADROOM = 1;
 
 function charge(account: string, pair: string | undefined, points: number): EngineCharge | undefined {
   return pair === undefined ? undefined : { account, pair: pair.replace('/', ''), points };

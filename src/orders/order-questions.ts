@@ -5,6 +5,8 @@ import { readClosedOrders, readOpenOrders, type ToldOrder, type ToldOrders } fro
 const SKEW_MS = 5000;
 /** ClosedOrders is asked for from so long before the call was sent. */
 const LOOK_BACK_S = 60;
+/** Of ClosedOrders, 50 orders each: a busy account closes so many in the time that a look goes back. */
+const MOST_PAGES = 10;
 
 /** An id by which Kraken's lists can be filtered. */
 export interface Filter {
@@ -18,8 +20,9 @@ export async function askOpen(ask: AskKraken, filter?: Filter): Promise<ToldOrde
 }
 
 /**
- * The orders closed since the call was sent and shortly before, or, without `sentAt`, ever; all or those of an id. Not
- * whole when there are more than one page holds.
+ * The orders closed since the call was sent and shortly before, or, without `sentAt`, ever; all or those of an id. Asks
+ * for further pages where one does not hold them; not whole when there are more than we ask for. The list is newest
+ * first: what is closed meanwhile makes some come twice, and none slips through.
  */
 export async function askClosed(
   ask: AskKraken,
@@ -28,8 +31,19 @@ export async function askClosed(
 ): Promise<ToldOrders> {
   const since =
     sentAt === undefined ? '' : `start=${Math.floor(sentAt / 1000) - LOOK_BACK_S}&closetime=close`;
-  const form = [filterForm(filter), since].filter((part) => part !== '').join('&');
-  return filtered(readClosedOrders(await ask('ClosedOrders', form)), filter);
+  const orders = new Map<string, ToldOrder>();
+  let listed = 0;
+  for (let page = 0; page < MOST_PAGES; page++) {
+    const offset = page === 0 ? '' : `ofs=${listed}`;
+    const form = [filterForm(filter), since, offset].filter((part) => part !== '').join('&');
+    const told = filtered(readClosedOrders(await ask('ClosedOrders', form), listed), filter);
+    const before = orders.size;
+    for (const order of told.orders) orders.set(order.txid, order);
+    listed += told.orders.length;
+    if (told.isWhole) return { orders: [...orders.values()], isWhole: true };
+    if (orders.size === before) break; // it pages otherwise than documented
+  }
+  return { orders: [...orders.values()], isWhole: false };
 }
 
 /** Both lists as one. An order that was closed between the two questions counts as closed. */

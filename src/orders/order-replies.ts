@@ -60,11 +60,12 @@ export function readOpenOrders(reply: Buffer): ToldOrders {
   return { orders: ordersOf(recordOf(recordOf(resultOf(reply)).open)), isWhole: true };
 }
 
-export function readClosedOrders(reply: Buffer): ToldOrders {
+/** `listed`: how many stand on the pages before this one. */
+export function readClosedOrders(reply: Buffer, listed = 0): ToldOrders {
   const result = recordOf(resultOf(reply));
   const orders = ordersOf(recordOf(result.closed));
   const count = result.count === undefined ? undefined : numberOf(result.count);
-  return { orders, isWhole: count === undefined ? orders.length < PAGE : count <= orders.length };
+  return { orders, isWhole: count === undefined ? orders.length < PAGE : count <= listed + orders.length };
 }
 
 export function readQueriedOrders(reply: Buffer): readonly ToldOrder[] {

@@ -31,7 +31,7 @@ export async function lookUpOrder(
   return first === undefined ? { found: 'absent' } : placed(first);
 }
 
-/** Finds the orders of a batch by two questions at most, however many they are. */
+/** Finds the orders of a batch by the same two lists, however many they are. */
 export async function lookUpBatch(
   orders: readonly PlacedOrder[],
   context: LookupContext,

@@ -102,7 +102,7 @@ describe('/metrics', () => {
     await client.private('Balance');
     const { headers, body } = await get('/metrics');
     expect(headers['content-type']).toMatch(/^text\/plain; version=0\.0\.4/);
-    // DESIGN 5. `call_counter` comes with the pacer.
+    // DESIGN 5
     expect(Object.fromEntries(typesOf(body.toString()))).toMatchObject({
       calls_total: 'counter',
       call_seconds: 'histogram',
@@ -119,6 +119,13 @@ describe('/metrics', () => {
       own_errors_total: 'counter',
       state_writes_total: 'counter',
       state_write_seconds: 'histogram',
+      call_counter: 'gauge',
+      engine_counter: 'gauge',
+      breaker_seconds: 'gauge',
+      clock_offset_seconds: 'gauge',
+      settled_total: 'counter',
+      replayed_total: 'counter',
+      merged_total: 'counter',
       build_info: 'gauge',
       config_info: 'gauge',
     });
@@ -133,6 +140,8 @@ describe('/metrics', () => {
     expect(scrape.value('config_info', tuning)).toBe(1);
     const limits = { reserveMs: '10000', maxWaiting: '1000', maxWaitMs: '8000', timeoutMs: '15000' };
     expect(scrape.value('config_info', limits)).toBe(1);
+    const pacing = { pacing: 'false', engine: 'report', merge: 'false', settle: 'true', resend: 'true' };
+    expect(scrape.value('config_info', pacing)).toBe(1);
     expect(scrape.value('config_info', { upstream: new URL(world.sandbox.url).host })).toBe(1);
   });
 
@@ -152,15 +161,18 @@ describe('/metrics', () => {
   });
 
   it('counts calls by outcome, their errors and their times', async () => {
-    const own = await openProxyWorld({ config: { upstream: { timeoutMs: 250 } } });
+    const own = await openProxyWorld({
+      config: { upstream: { timeoutMs: 250 }, orders: { settle: false } },
+    });
     const bot = new TestClient(own.url);
     await bot.private('Balance');
     await bot.private('Balance', {}, '/accounts/alice');
     await bot.private('AddOrder', { pair: 'NOPE', type: 'buy', ordertype: 'market', volume: '1' });
     own.sandbox.fault({ kind: 'error', error: 'EService:Unavailable' });
-    await bot.private('AddOrder');
+    await bot.private('AddOrder', { volume: '1' });
     own.sandbox.fault({ kind: 'hang' });
-    await bot.private('AddOrder');
+    // Another order: the same again would not be sent.
+    await bot.private('AddOrder', { volume: '2' });
     await bot.raw('POST', '/0/private/AddOrder', '[]');
     await bot.raw('GET', '/0/public/Time');
     const scrape = await Scrape.of(own.opsUrl);
@@ -175,12 +187,56 @@ describe('/metrics', () => {
     expect(scrape.value('upstream_errors_total', { account: 'master', class: 'EQuery' })).toBe(1);
     expect(scrape.value('upstream_errors_total', { account: 'master', class: 'EService' })).toBe(1);
     expect(scrape.value('upstream_errors_total', { account: 'master', class: 'transport' })).toBe(1);
-    expect(scrape.value('own_errors_total', { code: 'outcome-unknown' })).toBe(1);
+    expect(scrape.value('own_errors_total', { code: 'outcome-unknown' })).toBe(2);
     expect(scrape.value('own_errors_total', { code: 'invalid-body' })).toBe(1);
     expect(scrape.value('lane_wait_seconds_count')).toBe(5);
     expect(scrape.value('upstream_seconds_count', { endpoint: 'AddOrder' })).toBe(3);
     expect(scrape.value('upstream_seconds_sum', { endpoint: 'AddOrder' })).toBeGreaterThan(0.24);
     expect(scrape.value('call_seconds_count', { endpoint: 'AddOrder' })).toBe(4);
+    bot.close();
+    await own.close();
+  });
+
+  it('counts repeats as one call, what was found out by how it ended, and what a key is held back for', async () => {
+    const own = await openProxyWorld();
+    const bot = new TestClient(own.url);
+    own.sandbox.fault({ kind: 'reset-before' });
+    await bot.private('Balance');
+    own.sandbox.fault({ kind: 'reset-after' });
+    await bot.private('CancelAll');
+    own.sandbox.fault({ kind: 'reset-after' });
+    const order = { pair: 'XBTUSD', type: 'buy', ordertype: 'limit', price: '10000', volume: '1' };
+    expect((await bot.private('AddOrder', order)).headers['x-proxy-outcome']).toBe('settled');
+    own.sandbox.fault({ kind: 'error', error: 'EAPI:Invalid key' });
+    await bot.private('Balance');
+    expect((await bot.private('Balance')).headers['x-proxy-error']).toBe('locked-out');
+    const scrape = await Scrape.of(own.opsUrl);
+    const local = (endpoint: string, outcome: string): number =>
+      scrape.value('calls_total', { account: 'master', client: 'local', endpoint, outcome });
+    expect(local('Balance', 'executed')).toBe(1);
+    expect(local('Balance', 'unknown')).toBe(0);
+    expect(local('CancelAll', 'executed')).toBe(1);
+    expect(local('AddOrder', 'executed')).toBe(1);
+    expect(local('Balance', 'refused')).toBe(1);
+    expect(local('Balance', 'not-sent')).toBe(1);
+    expect(scrape.value('settled_total', { account: 'master', result: 'done' })).toBe(1);
+    expect(scrape.value('calls_total', { client: 'proxy', endpoint: 'OpenOrders' })).toBe(1);
+    expect(scrape.value('own_errors_total', { code: 'locked-out' })).toBe(1);
+    expect(scrape.value('breaker_seconds', { account: 'master' })).toBeGreaterThan(50);
+    expect(scrape.value('breaker_seconds', { account: 'alice' })).toBe(0);
+    bot.close();
+    await own.close();
+  });
+
+  it('shows the call counter of each account as far as it is paced', async () => {
+    const own = await openProxyWorld({ config: { pacing: { enabled: true } } });
+    const bot = new TestClient(own.url);
+    await bot.private('Balance');
+    await bot.private('TradesHistory');
+    const scrape = await Scrape.of(own.opsUrl);
+    expect(scrape.value('call_counter', { account: 'master' })).toBeGreaterThan(4);
+    expect(scrape.value('call_counter', { account: 'master' })).toBeLessThanOrEqual(5);
+    expect(scrape.value('call_counter', { account: 'alice' })).toBe(0);
     bot.close();
     await own.close();
   });

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Scrape } from '../support/metrics.js';
 import { openOddUpstream } from '../support/odd-upstream.js';
-import { openProxyWorld, type ProxyWorld } from '../support/proxy-world.js';
+import { openProxyWorld, type ConfigParts, type ProxyWorld } from '../support/proxy-world.js';
 import { rawRequest, type SignedReply } from '../support/sign.js';
 import { until } from '../support/until.js';
 
@@ -26,10 +26,10 @@ interface Limits {
 const other = { key: 'other', accounts: ['master'] };
 
 /** A proxy whose one client, on loopback and without a secret, has these limits. */
-async function open(limits: Limits, folder?: string): Promise<ProxyWorld> {
+async function open(limits: Limits, folder?: string, config: ConfigParts = {}): Promise<ProxyWorld> {
   const bot = { key: 'bot', accounts: ['master'], ...limits };
   world = await openProxyWorld({
-    config: { clients: { bot, other } },
+    config: { clients: { bot, other }, ...config },
     ...(folder === undefined ? {} : { folder }),
   });
   return world;
@@ -185,10 +185,22 @@ it('a day’s worth survives a restart, and an order that was not placed does no
 });
 
 it('an order whose fate is open counts toward the day', async () => {
-  await open({ orders: { maxNotionalPerDay: { USD: '150' } } });
+  await open({ orders: { maxNotionalPerDay: { USD: '150' } } }, undefined, { orders: { settle: false } });
   world?.sandbox.fault({ kind: 'reset-after', endpoint: 'AddOrder', times: 1 });
   expect((await order()).json?.error).toEqual(['EProxy:Outcome unknown']);
   expectDenied(await order(), 'orders.maxNotionalPerDay');
+  expect(sent()).toEqual(['AddOrder']);
+});
+
+it('an order whose reply was lost and that turns out to be placed counts toward the day, once', async () => {
+  await open({ orders: { maxNotionalPerDay: { USD: '250' } } });
+  world?.sandbox.fault({ kind: 'reset-after', endpoint: 'AddOrder', times: 1 });
+  const settled = await order();
+  expectPlaced(settled);
+  expect(settled.headers['x-proxy-outcome']).toBe('settled');
+  expectPlaced(await order());
+  expectDenied(await order(), 'orders.maxNotionalPerDay');
+  expect(world?.sandbox.orders('master')).toHaveLength(2);
 });
 
 it('orders sent at the same time never share what is left of the day', async () => {

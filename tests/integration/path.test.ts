@@ -195,6 +195,55 @@ describe('the body', () => {
   });
 });
 
+describe('the body of an order', () => {
+  const FIELDS = 'pair=XBTUSD&type=buy&ordertype=limit&price=10000&volume=1.25&oflags=post%2cfciq';
+  const UUID = '[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}';
+  const WHEN = String.raw`\d{4}-\d\d-\d\dT\d\d(?::|%3A)\d\d(?::|%3A)\d\d\.\d{3}Z`;
+
+  it('gets an id and a deadline beside the nonce; the rest is as it was', async () => {
+    expect((await client.raw('POST', '/0/private/AddOrder', FIELDS)).json?.error).toEqual([]);
+    const body = last().rawBody.toString();
+    const head = new RegExp(`^nonce=${last().nonce}&cl_ord_id=${UUID}&deadline=(${WHEN})&`).exec(body);
+    expect(body).toBe(`${head?.[0]}${FIELDS}`);
+    const aheadMs = Date.parse(decodeURIComponent(head?.[1] ?? '')) - Date.now();
+    expect(aheadMs).toBeGreaterThan(2_000);
+    expect(aheadMs).toBeLessThan(60_000);
+  });
+
+  it('as JSON gets them as well', async () => {
+    const json = ` "pair":"XBTUSD", "type":"buy","ordertype":"limit","price":10000.0,"volume":"1.25" }`;
+    const headers = { 'content-type': 'application/json' };
+    expect((await client.raw('POST', '/0/private/AddOrder', `{${json}`, headers)).json?.error).toEqual([]);
+    const body = last().rawBody.toString();
+    const head = new RegExp(`^{"nonce":"${last().nonce}","cl_ord_id":"${UUID}","deadline":"${WHEN}",`).exec(
+      body,
+    );
+    expect(body).toBe(`${head?.[0]}${json}`);
+  });
+
+  it.each([
+    ['cl_ord_id', `cl_ord_id=my-own-id-1`],
+    ['userref', 'userref=4711'],
+  ])('keeps its own %s and its own deadline: nothing is added', async (_, id) => {
+    const deadline = encodeURIComponent(new Date(Date.now() + 20_000).toISOString());
+    const fields = `${FIELDS}&${id}&deadline=${deadline}`;
+    expect((await client.raw('POST', '/0/private/AddOrder', fields)).json?.error).toEqual([]);
+    expect(last().rawBody.toString()).toBe(`nonce=${last().nonce}&${fields}`);
+  });
+
+  it('stays as it was where orders are not to be settled, and where Kraken is only to check it', async () => {
+    const checked = `${FIELDS}&validate=true`;
+    expect((await client.raw('POST', '/0/private/AddOrder', checked)).json?.error).toEqual([]);
+    expect(last().rawBody.toString()).toBe(`nonce=${last().nonce}&${checked}`);
+    const plain = await openProxyWorld({ config: { orders: { settle: false } } });
+    const own = new TestClient(plain.url);
+    expect((await own.raw('POST', '/0/private/AddOrder', FIELDS)).json?.error).toEqual([]);
+    expect(last(plain).rawBody.toString()).toBe(`nonce=${last(plain).nonce}&${FIELDS}`);
+    own.close();
+    await plain.close();
+  });
+});
+
 describe('the signature', () => {
   it('is that of the account over exactly the bytes sent; what the client sent is replaced', async () => {
     const body = 'nonce=99999999999999999999&pair=XBTUSD';
@@ -334,18 +383,36 @@ describe('the reply', () => {
     expect(codeOf(reply)).toBeUndefined();
   });
 
-  it.each([502, 520, 522, 525])('keeps the HTML and the status of a %i', async (status) => {
-    world.sandbox.fault({ kind: 'html', status });
-    const reply = await client.private('AddOrder', RESTING);
-    expect(reply.status).toBe(status);
-    expect(reply.headers['content-type']).toBe('text/html; charset=UTF-8');
-    expect(reply.body.equals(cloudflarePage(status))).toBe(true);
+  describe.each([502, 520, 522, 525])("is never Cloudflare's page with its %i", (status) => {
+    let own: ProxyWorld;
+    let bot: TestClient;
+    beforeEach(async () => {
+      own = await openProxyWorld({ config: { orders: { settle: false }, queue: { maxWaitMs: 100 } } });
+      bot = new TestClient(own.url);
+      own.sandbox.fault({ kind: 'html', status, times: Infinity });
+    });
+    afterEach(async () => {
+      bot.close();
+      await own.close();
+    });
+
+    it.each([
+      ['an order', 'AddOrder', status === 525 ? 'EService:Unavailable' : 'EProxy:Outcome unknown'],
+      ['a read', 'Balance', 'EService:Unavailable'],
+    ])("but Kraken's envelope: %s", async (_, name, error) => {
+      const reply = await bot.private(name, RESTING);
+      expect(reply.status).toBe(200);
+      expect(reply.headers['content-type']).toBe('application/json');
+      expect(reply.json).toEqual({ error: [error] });
+      expect(reply.body.includes(cloudflarePage(status).subarray(0, 15))).toBe(false);
+    });
   });
 
   describe('from an upstream with everything odd in it', () => {
-    const bytes = Buffer.concat([Buffer.from([0, 255, 0xc3, 0x28]), randomBytes(70_000)]);
+    // An export: anything else that is no envelope is no reply of Kraken's.
+    const bytes = Buffer.concat([Buffer.from('PK'), Buffer.from([0, 255, 0xc3, 0x28]), randomBytes(70_000)]);
     const head = [
-      'HTTP/1.1 203 Odd But Fine',
+      'HTTP/1.1 200 Odd But Fine',
       'Content-Type: application/octet-stream',
       `Content-Length: ${bytes.length}`,
       'Set-Cookie: __cf_bm=secret; path=/',
@@ -359,6 +426,9 @@ describe('the reply', () => {
       'Trailer: X-T',
       'X-Request-Id: theirs',
       'X-Proxy-Error: outcome-unknown',
+      'X-Proxy-Error-Detail: none of ours',
+      'X-Proxy-Outcome: settled',
+      'Idempotent-Replayed: true',
       'CF-Ray: 9f00',
       'X-Latin: caf\u00e9',
       'X-Twice: 1',
@@ -381,7 +451,7 @@ describe('the reply', () => {
     });
 
     it('has the same status and bytes', () => {
-      expect(reply.status).toBe(203);
+      expect(reply.status).toBe(200);
       expect(reply.body.equals(bytes)).toBe(true);
     });
 
@@ -400,6 +470,12 @@ describe('the reply', () => {
     it("has the proxy's request id, and no error code that the proxy did not set", () => {
       expect(reply.headers['x-request-id']).toMatch(/^[0-9a-f]{8}-\w+$/);
       expect(reply.headers).not.toHaveProperty('x-proxy-error');
+      expect(reply.headers).not.toHaveProperty('x-proxy-error-detail');
+    });
+
+    it('does not say that the proxy has settled or replayed it', () => {
+      expect(reply.headers).not.toHaveProperty('x-proxy-outcome');
+      expect(reply.headers).not.toHaveProperty('idempotent-replayed');
     });
   });
 });
@@ -446,6 +522,7 @@ describe("the client's headers", () => {
     'keep-alive': 'timeout=5',
     'x-hop': 'between us',
     'x-proxy-startup': 'skip',
+    'x-proxy-merge': 'no',
     'idempotency-key': '1',
     'cf-connecting-ip': '10.0.0.1',
     'accept-encoding': 'gzip, br',
@@ -509,7 +586,9 @@ describe('a public call', () => {
   });
 
   it('is not held up by a private call that hangs', async () => {
-    const slow = await openProxyWorld({ config: { upstream: { timeoutMs: 500 } } });
+    const slow = await openProxyWorld({
+      config: { upstream: { timeoutMs: 500 }, queue: { maxWaitMs: 100 } },
+    });
     const own = new TestClient(slow.url);
     slow.sandbox.fault({ kind: 'hang' });
     const hanging = own.private('Balance');

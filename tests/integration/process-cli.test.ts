@@ -109,7 +109,7 @@ describe('serve', () => {
       expect(await proxy.exit()).toEqual({ code: 75, signal: null });
       const { err } = await proxy.line('cannot go on');
       expect((err as Error).message).toContain(`EADDRINUSE: address already in use 127.0.0.1:${port}`);
-      expect(readdirSync(world.stateFolder)).toEqual(['nonce.txt']);
+      expect(readdirSync(world.stateFolder)).toEqual(['nonce.txt', 'nonce.txt.answers']);
     }),
   );
 });

@@ -62,6 +62,6 @@ it.concurrent('what crashes leave behind is cleared away by the next start', () 
     const second = await world.ready();
     second.kill('SIGTERM');
     expect(await second.exit()).toEqual({ code: 0, signal: null });
-    expect(readdirSync(world.stateFolder)).toEqual(['nonce.txt']);
+    expect(readdirSync(world.stateFolder)).toEqual(['nonce.txt', 'nonce.txt.answers']);
   }),
 );

@@ -36,6 +36,21 @@ it.concurrent.each([
   }),
 );
 
+it.concurrent(
+  'known answers that are damaged end the start with 78, named, with the repair, and are not touched',
+  () =>
+    inWorld(async (world) => {
+      const file = `${world.stateFile}.answers`;
+      writeFileSync(file, '["00000000",{"call":[]}]\n');
+      const proxy = world.start();
+      expect(await proxy.exit()).toEqual({ code: 78, signal: null });
+      const { err } = await proxy.line('cannot go on');
+      expect((err as Error).message).toContain(file);
+      expect(readFileSync(file, 'latin1')).toBe('["00000000",{"call":[]}]\n');
+      expect(world.sandbox.receivedCount).toBe(0);
+    }),
+);
+
 it.concurrent('a missing state file lets nonces start from the clock, and the log says so', () =>
   inWorld(async (world) => {
     const before = clockNs();

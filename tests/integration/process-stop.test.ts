@@ -39,7 +39,7 @@ it.concurrent.each(['SIGTERM', 'SIGINT'] as const)(
       const nonces = noncesAt(world.sandbox);
       expect(nonces).toHaveLength(2);
       expect(world.readState()).toBe(`${String(nonces.at(-1))}\n`);
-      expect(readdirSync(world.stateFolder)).toEqual(['nonce.txt']);
+      expect(readdirSync(world.stateFolder)).toEqual(['nonce.txt', 'nonce.txt.answers']);
       expectFlawless(world.sandbox);
     }),
 );
@@ -69,16 +69,22 @@ it.concurrent(
     }),
 );
 
-it.concurrent('a stop does not wait longer than a hanging call may take', () =>
+it.concurrent.each([
+  ['that nothing can be found out about', { pair: 'XBTUSD' }],
+  ['that is being looked for', { pair: 'XBTUSD', type: 'buy', ordertype: 'market', volume: '1' }],
+])('a stop does not wait longer than a hanging call may take: an order %s', (_, order) =>
   inWorld(async (world) => {
     const proxy = await world.ready({ config: { upstream: { timeoutMs: 800 } } });
     world.sandbox.fault({ kind: 'hang' });
-    const hanging = world.client(proxy.url).private('AddOrder', { pair: 'XBTUSD' });
+    const hanging = world.client(proxy.url).private('AddOrder', order);
     await until('a call in flight', () => world.sandbox.inFlight === 1);
     proxy.kill('SIGTERM');
+    const asked = performance.now();
     expect((await hanging).headers['x-proxy-error']).toBe('outcome-unknown');
     expect(await proxy.exit()).toEqual({ code: 0, signal: null });
-    expect(world.readState()).toBe(`${String(noncesAt(world.sandbox)[0])}\n`);
+    await world.expectWithin(800 + 1_500, performance.now() - asked);
+    expect(world.readState()).toBe(`${String(noncesAt(world.sandbox).at(-1))}\n`);
+    expect(world.sandbox.received.filter(({ endpoint }) => endpoint === 'AddOrder')).toHaveLength(1);
   }),
 );
 

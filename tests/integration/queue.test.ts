@@ -187,7 +187,10 @@ it('pipelined calls are answered in their order, each with its own', async () =>
   const names = ['Balance', 'OpenOrders', 'NotInTheTable', 'TradeBalance'];
   const text = (name: string): string =>
     requestText(world.url, 'POST', `/0/private/${name}`, 'nonce=1', ANYTHING.headers);
+  gate.shut();
   pipeline.write(names.map(text).join(''));
+  await waiting(names.length - 1);
+  gate.open();
   const bodies: string[] = [];
   while (bodies.length < names.length) bodies.push((await pipeline.reply())?.body.toString() ?? 'closed');
   pipeline.hangUp();
@@ -195,8 +198,61 @@ it('pipelined calls are answered in their order, each with its own', async () =>
   expect(bodies[1]).toContain('"open"');
   expect(bodies[2]).toBe('{"error":["EGeneral:Unknown method"]}');
   expect(bodies[3]).toContain('"eb"');
-  expect(endpoints()).toEqual(names);
+  // Two reads waited for the call that is none.
+  expect(endpoints()).toEqual(['Balance', 'NotInTheTable', 'OpenOrders', 'TradeBalance']);
   expect(world.sandbox.maxInFlight).toBe(1);
+});
+
+describe('calls that wait', () => {
+  it('are served by how urgent they are, not by when they came', async () => {
+    await openWith(ANYTHING.config);
+    client.close();
+    client = new TestClient(world.url, ANYTHING.headers);
+    const first = await occupy();
+    const urgentLast = [
+      'ClosedOrders',
+      'TradeBalance',
+      'GetWebSocketsToken',
+      'NotInTheTable',
+      'AddOrder',
+      'AmendOrder',
+      'EditOrder',
+      'CancelOrder',
+    ];
+    const replies: Promise<SignedReply>[] = [];
+    for (const [index, name] of urgentLast.entries()) {
+      replies.push(client.private(name));
+      await waiting(index + 1);
+    }
+    gate.open();
+    await Promise.all([first.reply, ...replies]);
+    expect(endpoints()).toEqual([
+      'Balance',
+      'CancelOrder',
+      'AmendOrder',
+      'EditOrder',
+      'AddOrder',
+      'GetWebSocketsToken',
+      'NotInTheTable',
+      'TradeBalance',
+      'ClosedOrders',
+    ]);
+    expect(world.sandbox.maxInFlight).toBe(1);
+  });
+
+  it('are served in the order in which they came where they are equally urgent', async () => {
+    await openWith({});
+    const first = await occupy();
+    const names = ['TradeBalance', 'OpenOrders', 'OpenPositions', 'TradeVolume', 'Balance', 'BalanceEx'];
+    const replies: Promise<SignedReply>[] = [];
+    for (const [index, name] of names.entries()) {
+      replies.push(client.private(name));
+      await waiting(index + 1);
+    }
+    gate.open();
+    for (const reply of [first.reply, ...replies]) expectGood(await reply);
+    expect(endpoints()).toEqual(['Balance', ...names]);
+  });
 });
 
 it('what waits when the proxy is told to stop is answered shutting-down', async () => {

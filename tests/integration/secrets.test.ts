@@ -1,3 +1,5 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { inspect } from 'node:util';
 import { ConfigError, parseConfig } from '../../src/config.js';
 import { DEMO_KEYS } from '../../src/sandbox/demo-keys.js';
@@ -29,12 +31,15 @@ const MARKED = {
   origin: 'https://origin-marker-73.example',
   header: 'header-marker-0c',
   otp: 'otp-of-client-marker-6b',
+  idempotency: 'idempotency-marker-8e21',
 };
 
 let world: ProxyWorld;
 let client: TestClient;
 /** Everything the process wrote or answered by itself, as text. */
 let written = '';
+/** The files it keeps. */
+let files: string[] = [];
 /** What it wrote beside its log. */
 let streams = '';
 
@@ -74,15 +79,23 @@ beforeAll(async () => {
     written += `${JSON.stringify(headers)}\n${body.toString()}\n`;
   }
   client.close();
+  files = readdirSync(world.folder, { withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map(({ name }) => `${name}\n${readFileSync(join(world.folder, name), 'latin1')}`);
   await world.close();
   for (const restore of writes) restore();
-  written += JSON.stringify(world.log) + inspect(world.fatal, { depth: 9, showHidden: true }) + streams;
+  written +=
+    JSON.stringify(world.log) +
+    inspect(world.fatal, { depth: 9, showHidden: true }) +
+    streams +
+    files.join('\n');
 }, 60_000);
 
 /** Every kind of call and mishap, with marked values wherever a client can put some. */
 async function exercise(): Promise<void> {
   const { sandbox } = world;
   const { body, query, key, bearer, sign, cookie, account, endpoint, host, origin, header, otp } = MARKED;
+  const { idempotency } = MARKED;
   const fields = { memo: body, [body]: '1', otp, nonce: '17' };
   const headers = { 'api-sign': sign, cookie, 'x-custom': header, 'user-agent': header };
   const json = JSON.stringify({ memo: body, otp, nonce: 17 });
@@ -139,8 +152,34 @@ async function exercise(): Promise<void> {
   // Mishaps on the way to Kraken.
   for (const kind of ['reset-before', 'reset-after', 'hang', 'cut', 'html'] as const) {
     sandbox.fault({ kind });
-    await note(client.raw('POST', '/0/private/AddOrder', form, { ...headers, 'api-key': MASTER.key }));
+    // Each another one: a repeat would not be sent.
+    const order = `${form}&${kind}=1`;
+    await note(client.raw('POST', '/0/private/AddOrder', order, { ...headers, 'api-key': MASTER.key }));
+    sandbox.fault({ kind });
+    await note(client.raw('POST', '/0/private/Balance', form, { ...headers, 'api-key': MASTER.key }));
   }
+  // Found out, and kept on disk.
+  const found = `${form}&pair=XBTUSD&type=buy&ordertype=limit&price=10000&volume=1`;
+  for (const fault of [{ kind: 'reset-after' }, undefined] as const) {
+    if (fault !== undefined) sandbox.fault(fault);
+    const reply = await client.raw('POST', '/0/private/AddOrder', found, {
+      ...headers,
+      'api-key': MASTER.key,
+      'idempotency-key': idempotency,
+    });
+    expect(reply.json?.error).toEqual([]);
+  }
+  for (const error of ['EService:Unavailable', 'EGeneral:Temporary lockout']) {
+    sandbox.fault({ kind: 'error', error });
+    await note(
+      client.raw('POST', '/accounts/alice/0/private/AddOrder', `${form}&last=1`, {
+        ...headers,
+        'idempotency-key': `${idempotency}${error.length}`,
+      }),
+    );
+  }
+  await note(client.raw('POST', '/accounts/alice/0/private/Balance', form, headers));
+  expect(sandbox.received.filter(({ endpoint: name }) => name === 'AddOrder')).toHaveLength(9);
   sandbox.fault({ kind: 'hang' });
   const gone = await RawConnection.open(world.url);
   const received = sandbox.receivedCount;
@@ -166,6 +205,10 @@ it('the search itself finds what was written', () => {
   expect(written).toContain('"endpoint":"AddOrder"');
   expect(written).toContain('kraken_proxy_calls_total');
   expect(written).toContain('EGeneral:Permission denied');
+  expect(written).toContain('EProxy:Outcome unknown');
+  expect(written).toContain('EGeneral:Temporary lockout');
+  expect(files.join('\n')).toContain('state.txt.answers');
+  expect(files.join('\n')).toContain('buy 1.00000000 XBTUSD');
   expect(world.log.filter(({ msg }) => msg === 'call').length).toBeGreaterThan(15);
   expect(world.log.filter(({ msg }) => msg === 'refused').length).toBeGreaterThan(4);
 });
@@ -227,7 +270,9 @@ it('nothing is written beside the log', () => {
 
 it('bytes of an upstream that speaks no HTTP are not logged', async () => {
   const upstream = await openOddUpstream('upstream-marker-5e: HTTP?\r\n\r\n');
-  const odd = await openProxyWorld({ config: { upstream: { url: upstream.url } } });
+  const odd = await openProxyWorld({
+    config: { upstream: { url: upstream.url }, queue: { maxWaitMs: 100 } },
+  });
   const own = new TestClient(odd.url);
   await own.private('Balance');
   await own.raw('GET', '/0/public/Time');

@@ -9,19 +9,25 @@ import { TestClient } from '../support/http.js';
 import { openOddUpstream } from '../support/odd-upstream.js';
 import { openProxyWorld } from '../support/proxy-world.js';
 
-it.each(['{"error":[]}', '{"error":["EOrder:Reduce only:Position is closed"]}'])(
-  'after %s the outcome is unknown, and the reply passes as it is',
-  async (body) => {
-    const head = `HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n`;
-    const upstream = await openOddUpstream(head + body);
-    const world = await openProxyWorld({ config: { upstream: { url: upstream.url } } });
-    const client = new TestClient(world.url);
-    expect((await client.private('AddOrder')).body.toString()).toBe(body);
-    expect(await callLines(world.log, {})).toMatchObject([
-      { endpoint: 'AddOrder', outcome: 'unknown', status: 200 },
-    ]);
-    client.close();
-    await world.close();
-    await upstream.close();
-  },
-);
+it.each([
+  ['{"error":[]}', undefined],
+  ['{"error":["EOrder:Reduce only:Position is closed"]}', 'Kraken: EOrder:Reduce only:Position is closed'],
+])('after %s the outcome is unknown, and the order is not sent again', async (body, detail) => {
+  const head = `HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n`;
+  const upstream = await openOddUpstream(head + body);
+  const world = await openProxyWorld({
+    config: { upstream: { url: upstream.url }, orders: { settle: false } },
+  });
+  const client = new TestClient(world.url);
+  const reply = await client.private('AddOrder', { pair: 'XBTUSD' });
+  expect(reply.json).toEqual({ error: ['EProxy:Outcome unknown'] });
+  expect(reply.headers['x-proxy-error']).toBe('outcome-unknown');
+  expect(reply.headers['x-proxy-error-detail']).toBe(detail);
+  expect(await callLines(world.log, {})).toMatchObject([
+    { endpoint: 'AddOrder', outcome: 'unknown', status: 200 },
+  ]);
+  expect(upstream.requests.filter((text) => text.startsWith('POST'))).toHaveLength(1);
+  client.close();
+  await world.close();
+  await upstream.close();
+});

@@ -27,7 +27,7 @@ function hanging(instead: string): readonly string[] {
     const { open } = promises;
     let writes = 0;
     promises.open = async (path, ...rest) => {
-      if (String(path).includes('.tmp-') && ++writes > 1) { ${instead} }
+      if (String(path).includes('nonce.txt.tmp-') && ++writes > 1) { ${instead} }
       return await open(path, ...rest);
     };
     syncBuiltinESMExports();

@@ -108,7 +108,7 @@ it('a proxy on a link to nothing does not start; on the link made good it does',
   const world = await openProxyWorld({ folder });
   expect(lstatSync(link).isSymbolicLink()).toBe(true);
   await world.close();
-  expect(everything()).toEqual(['state.txt ->', 'volume', 'volume/nonce.txt']);
+  expect(everything()).toEqual(['state.txt ->', 'volume', 'volume/nonce.txt', 'volume/nonce.txt.answers']);
 });
 
 it('a good link stays a link through writes and restarts; the state and its lock live where it leads', async () => {

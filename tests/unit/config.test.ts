@@ -87,10 +87,37 @@ describe('what is left out', () => {
       },
       ops: { host: '127.0.0.1', port: 8788, hosts: ['localhost', '127.0.0.1', '[::1]'] },
       upstream: { url: 'sandbox', timeoutMs: 15000 },
-      nonce: { file: '/etc/kraken/data/kraken_global_nonce.txt', reserveMs: 10000, standby: false },
+      nonce: {
+        file: '/etc/kraken/data/kraken_global_nonce.txt',
+        reserveMs: 10000,
+        liftMs: 60000,
+        standby: false,
+      },
       startup: { windowMs: 10000, maxPerSecond: 20, minIntervalMs: 500 },
       lanes: 'global',
-      queue: { maxWaiting: 1000, maxWaitMs: 8000 },
+      queue: { maxWaiting: 1000, maxWaitMs: 8000, maxWaitMsOf: {} },
+      pacing: {
+        enabled: true,
+        tiers: {
+          starter: { max: 15, decayPerSecond: 0.33 },
+          intermediate: { max: 20, decayPerSecond: 0.5 },
+          pro: { max: 20, decayPerSecond: 1 },
+        },
+        costs: {},
+        headroom: 1,
+        reserve: 2,
+        engine: 'report',
+        engineTiers: {
+          starter: { max: 60, decayPerSecond: 1 },
+          intermediate: { max: 125, decayPerSecond: 2.34 },
+          pro: { max: 180, decayPerSecond: 3.75 },
+        },
+        merge: true,
+        shareTokensMs: 0,
+      },
+      publicCalls: { perSecond: 1, burst: 5 },
+      orders: { settle: true, resend: true },
+      breaker: { pauseMs: 60000, lockoutMs: 300000, maxPauseMs: 1800000 },
       defaultAccount: undefined,
       log: { level: 'info' },
       warnings: [],
@@ -102,7 +129,14 @@ describe('what is left out', () => {
 
   it('is the same with every section given and empty', () => {
     const empty = { listen: {}, ops: {}, upstream: {}, nonce: {}, startup: {}, queue: {}, log: {} };
-    expect(withMaster(empty)).toEqual(withMaster({}));
+    const more = { pacing: {}, publicCalls: {}, orders: {}, breaker: {} };
+    expect(withMaster({ ...empty, ...more })).toEqual(withMaster({}));
+    const tier = { starter: {}, intermediate: {}, pro: {} };
+    const inner = {
+      queue: { maxWaitMsOf: {} },
+      pacing: { tiers: tier, engineTiers: tier, costs: {} },
+    };
+    expect(withMaster(inner)).toEqual(withMaster({}));
   });
 });
 
@@ -227,7 +261,7 @@ describe('mistakes', () => {
 
   it('list the options there are where none is close', () => {
     expect(onlyMistake(() => withMaster({ queue: { colour: 'red' } })).expected).toBe(
-      'only maxWaiting, maxWaitMs',
+      'only maxWaiting, maxWaitMs, maxWaitMsOf',
     );
     expect(onlyMistake(() => withAccount({ apiSecret: SECRET })).expected).toBe(
       'only key, secret, otp, tier',
@@ -354,6 +388,18 @@ describe('numbers', () => {
     ['startup.minIntervalMs', 0, 60_000],
     ['queue.maxWaiting', 1, 100_000],
     ['queue.maxWaitMs', 100, 600_000],
+    ['queue.maxWaitMsOf.cancel', 100, 600_000],
+    ['nonce.liftMs', 0, 86_400_000],
+    ['pacing.tiers.pro.max', 1, 10_000],
+    ['pacing.engineTiers.starter.max', 1, 10_000],
+    ['pacing.costs.Ledgers', 0, 100],
+    ['pacing.headroom', 0, 1_000],
+    ['pacing.reserve', 0, 1_000],
+    ['pacing.shareTokensMs', 0, 840_000],
+    ['publicCalls.burst', 1, 1_000],
+    ['breaker.pauseMs', 1_000, 3_600_000],
+    ['breaker.lockoutMs', 1_000, 3_600_000],
+    ['breaker.maxPauseMs', 1_000, 86_400_000],
   ])('%s is whole and lies between %d and %d', (path, min, max) => {
     for (const good of [min, max]) expect(withMaster(nest(path, good))).toMatchObject(nest(path, good));
     for (const bad of [min - 1, max + 1, min + 0.5, String(min), `${min}ms`, null, true, [], {}]) {
@@ -362,6 +408,25 @@ describe('numbers', () => {
       expect(mistake.expected).toMatch(new RegExp(`^a whole number.*, ${min} to ${max}$`));
     }
   });
+
+  it.each([
+    ['pacing.tiers.starter.decayPerSecond', 0.01, 1_000],
+    ['pacing.engineTiers.pro.decayPerSecond', 0.01, 1_000],
+    ['publicCalls.perSecond', 0.01, 1_000],
+  ])('%s lies between %d and %d, and need not be whole', (path, min, max) => {
+    for (const good of [min, 1.5, max]) expect(withMaster(nest(path, good))).toMatchObject(nest(path, good));
+    for (const bad of [0, -1, max + 1, String(min), null, true, [], {}]) {
+      expect(onlyMistake(() => withMaster(nest(path, bad)))).toMatchObject({
+        path,
+        expected: `a number, ${min} to ${max}`,
+      });
+    }
+  });
+
+  it('costs are of endpoints that there are', () => {
+    const mistake = onlyMistake(() => withMaster({ pacing: { costs: { Ledger: 2 } } }));
+    expect(mistake.path).toBe('pacing.costs.Ledger');
+  });
 });
 
 describe('choices', () => {
@@ -369,6 +434,11 @@ describe('choices', () => {
     ['lanes', ['global', 'key']],
     ['log.level', ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']],
     ['nonce.standby', [true, false]],
+    ['pacing.enabled', [true, false]],
+    ['pacing.engine', ['off', 'report', 'enforce']],
+    ['pacing.merge', [true, false]],
+    ['orders.settle', [true, false]],
+    ['orders.resend', [true, false]],
   ])('%s is one of %j', (path, values) => {
     for (const value of values) expect(withMaster(nest(path, value))).toMatchObject(nest(path, value));
     for (const bad of ['other', 'toString', 1, null]) {
@@ -818,6 +888,12 @@ describe('the tuning in force', () => {
       maxWaiting: '1000',
       maxWaitMs: '8000',
       timeoutMs: '20000',
+      pacing: 'true',
+      engine: 'report',
+      merge: 'true',
+      publicPerSecond: '1',
+      settle: 'true',
+      resend: 'true',
       upstream: 'api.kraken.com',
     });
     expect(describeTuning(withMaster({})).upstream).toBe('sandbox');

@@ -12,6 +12,11 @@ beforeEach(() => {
     laneInFlight: () => 2,
     nonceLeadSeconds: () => 0.5,
     startupWindowOpen: () => true,
+    accounts: ['master', 'alice'],
+    callCounter: (account) => (account === 'master' ? 12.5 : 0),
+    engineCounter: (account) => (account === 'alice' ? 61 : 0),
+    breakerSeconds: (account) => (account === 'alice' ? 59.5 : 0),
+    clockOffsetSeconds: () => -3.5,
   });
 });
 
@@ -102,6 +107,17 @@ describe('a call', () => {
     expect(text).toContain('kraken_proxy_lane_wait_seconds_count 2\n');
     expect(text).toContain('kraken_proxy_upstream_seconds_sum{endpoint="AddOrder"} 0.1\n');
   });
+
+  it('counts as replayed or merged when its answer was another’s', async () => {
+    metrics.call(record({ outcome: 'executed' }), undefined);
+    expect(await sample('replayed_total')).toBe(0);
+    expect(await sample('merged_total')).toBe(0);
+    metrics.call(record({ isReplayed: true }), undefined);
+    metrics.call(record({ outcome: 'executed', isMerged: true }), undefined);
+    metrics.call(record({ outcome: 'executed', isMerged: true }), undefined);
+    expect(await sample('replayed_total')).toBe(1);
+    expect(await sample('merged_total')).toBe(2);
+  });
 });
 
 it('a write of the state counts by its result', async () => {
@@ -122,6 +138,22 @@ it('gauges read the parts at the time of the scrape', async () => {
   expect(await sample('lane_in_flight')).toBe(2);
   expect(await sample('nonce_lead_seconds')).toBe(0.5);
   expect(await sample('startup_window_open')).toBe(1);
+  expect(await sample('clock_offset_seconds')).toBe(-3.5);
+});
+
+it('each account has gauges of its own', async () => {
+  expect(await sample('call_counter{account="master"}')).toBe(12.5);
+  expect(await sample('call_counter{account="alice"}')).toBe(0);
+  expect(await sample('engine_counter{account="alice"}')).toBe(61);
+  expect(await sample('breaker_seconds{account="master"}')).toBe(0);
+  expect(await sample('breaker_seconds{account="alice"}')).toBe(59.5);
+});
+
+it('a lost reply counts by what became of its call', async () => {
+  for (const result of ['done', 'done', 'not-done', 'untold']) metrics.settled('master', result);
+  expect(await sample('settled_total{account="master",result="done"}')).toBe(2);
+  expect(await sample('settled_total{account="master",result="not-done"}')).toBe(1);
+  expect(await sample('settled_total{account="master",result="untold"}')).toBe(1);
 });
 
 it('two proxies in one process count apart', async () => {

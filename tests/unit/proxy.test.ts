@@ -1,24 +1,27 @@
+import { OwnedAnswers } from '../../src/answers/owned-answers.js';
+import { openCallPath } from '../../src/call-path.js';
 import { Clients } from '../../src/clients.js';
+import { parseConfig } from '../../src/config.js';
 import { ProxyError } from '../../src/errors.js';
 import { createAccount } from '../../src/kraken/account.js';
 import { Upstream } from '../../src/kraken/transport.js';
-import { Lane } from '../../src/lane/lane.js';
 import { StartupWindow } from '../../src/lane/startup.js';
 import { UNNAMED_RULES } from '../../src/policy/unnamed-rules.js';
-import { Proxy } from '../../src/proxy.js';
-import { DEMO_KEYS } from '../../src/sandbox/demo-keys.js';
 import { openSandbox } from '../../src/sandbox/sandbox.js';
-import { Secret } from '../../src/secret.js';
+import { DEMO_KEYS } from '../../src/sandbox/demo-keys.js';
+import { testConfig } from '../support/proxy-world.js';
 
 it('a nonce that was drawn while the state was ours is not used once it is another’s: nothing is sent', async () => {
   const sandbox = await openSandbox({ keys: DEMO_KEYS, callCounter: false });
-  const accounts = DEMO_KEYS.map(({ account: name, key, secret }) =>
-    createAccount({ name, key, secret: new Secret(secret), otp: undefined }),
-  );
-  const upstream = new Upstream({ url: sandbox.url, timeoutMs: 5_000, connections: 1 });
-  const startup = new StartupWindow({ windowMs: 0, maxPerSecond: 1, minIntervalMs: 0 });
-  const lane = new Lane({ maxWaiting: 1, maxWaitMs: 5_000, startup });
-  const proxy = new Proxy({
+  const config = parseConfig(JSON.stringify(testConfig(sandbox.url)), {
+    file: '/etc/proxy.config.json',
+    env: {},
+  });
+  const accounts = config.accounts.map(createAccount);
+  let draws = 0;
+  const path = openCallPath({
+    config,
+    accounts,
     clients: new Clients({
       accounts,
       defaultAccount: 'master',
@@ -28,14 +31,28 @@ it('a nonce that was drawn while the state was ours is not used once it is anoth
     policy: {
       decide: () => ({ denied: undefined, reported: [], inTurn: undefined, settle: () => undefined }),
     },
-    routeOf: () => ({ lane, upstream }),
     nonces: {
-      draw: () => 1_800_000_000_000_000_000n,
+      draw: () => {
+        draws++;
+        return 1_800_000_000_000_000_000n;
+      },
+      lift: () => Promise.resolve(),
       assertOwned: () => {
         throw new ProxyError('not-owner', 'the state was lost');
       },
     },
-    record: () => undefined,
+    answers: new OwnedAnswers(),
+    startup: new StartupWindow(config.startup),
+    status: { suspect: () => undefined, problem: undefined },
+    connect: () => new Upstream({ url: sandbox.url, timeoutMs: 5_000, connections: 1 }),
+    events: {
+      record: () => undefined,
+      breaker: () => undefined,
+      settled: () => undefined,
+      skew: () => undefined,
+      invalidNonce: () => undefined,
+      trouble: () => undefined,
+    },
   });
   const who = { apiKey: undefined, apiSign: undefined, authorization: undefined, pathAccount: undefined };
   const from = {
@@ -45,17 +62,15 @@ it('a nonce that was drawn while the state was ours is not used once it is anoth
     headers: {},
     skipStartup: false,
   };
-  const call = {
-    endpoint: 'Balance',
-    path: '/0/private/Balance',
-    body: Buffer.alloc(0),
-    contentType: undefined,
-  };
   const readBody = (): Promise<Buffer> => Promise.resolve(Buffer.alloc(0));
-  const { reply } = proxy.call({ ...who, ...from, ...call, readBody });
-  await expect(reply).rejects.toMatchObject({ code: 'not-owner' });
+  // A read and a cancel are repeated after a lost reply: this is none.
+  for (const [count, endpoint] of ['Balance', 'CancelAll', 'AddExport'].entries()) {
+    const call = { endpoint, path: `/0/private/${endpoint}`, contentType: undefined };
+    const { reply } = path.proxy.call({ ...who, ...from, ...call, readBody });
+    await expect(reply).rejects.toMatchObject({ code: 'not-owner' });
+    expect(draws).toBe(count + 1);
+  }
   expect(sandbox.receivedCount).toBe(0);
-  await lane.close();
-  await upstream.close();
+  await path.close(1_000);
   await sandbox.close();
 });
