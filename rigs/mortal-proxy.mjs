@@ -1,0 +1,96 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { createServer } from 'node:net';
+import { fileURLToPath } from 'node:url';
+
+/** @typedef {import('./chance.mjs').Chance} Chance */
+/** @typedef {Readonly<Record<string, any>>} LogLine */
+
+const MAIN = fileURLToPath(new URL('../dist/main.js', import.meta.url));
+const STOP_PATIENCE_MS = 15_000;
+
+/** A proxy as an operator runs it, killed with kill -9 and started again on the same state and port. */
+export class MortalProxy {
+  /** Rises with each death: what a process has only in memory is gone then. */
+  life = 1;
+  kills = 0;
+  /** @type {LogLine[]} */
+  log = [];
+  stderr = '';
+  /** Told when it ends though nobody killed it. */
+  onEnd = (/** @type {string} */ _how) => undefined;
+  #config;
+  /** @type {import('node:child_process').ChildProcess | undefined} */
+  #child;
+  #isClosing = false;
+
+  /** @param {string} config */
+  constructor(config) {
+    this.#config = config;
+  }
+
+  start() {
+    const child = spawn(process.execPath, [MAIN, 'serve', '--config', this.#config], {
+      stdio: ['ignore', 'pipe', 'pipe'],
+      env: { PATH: process.env.PATH ?? '' },
+    });
+    this.#child = child;
+    let rest = '';
+    child.stdout.setEncoding('utf8').on('data', (text) => {
+      const lines = (rest + text).split('\n');
+      rest = lines.pop() ?? '';
+      for (const line of lines) if (line.startsWith('{')) this.log.push(JSON.parse(line));
+    });
+    child.stderr.setEncoding('utf8').on('data', (text) => (this.stderr += text));
+    child.once('exit', (code, signal) => {
+      if (this.#isClosing) return;
+      if (signal === 'SIGKILL') return this.start();
+      const last = this.log.slice(-3).map((line) => JSON.stringify(line));
+      this.onEnd(`exit code ${code}, signal ${signal}\n${last.join('\n')}\n${this.stderr.slice(-2_000)}`);
+    });
+  }
+
+  /** kill -9; the next life begins as soon as this one has ended. False while it is dying already. */
+  kill() {
+    const child = this.#child;
+    if (child === undefined || child.killed || child.exitCode !== null || this.#isClosing) return false;
+    if (!child.kill('SIGKILL')) return false;
+    this.life += 1;
+    this.kills += 1;
+    return true;
+  }
+
+  /** Asks it to stop; its exit code. */
+  async close() {
+    this.#isClosing = true;
+    const child = this.#child;
+    if (child === undefined || child.exitCode !== null || child.signalCode !== null) return child?.exitCode;
+    const gone = once(child, 'close');
+    child.kill('SIGTERM');
+    const late = setTimeout(() => child.kill('SIGKILL'), STOP_PATIENCE_MS);
+    await gone;
+    clearTimeout(late);
+    return child.exitCode;
+  }
+
+  /** Ends it at once, for good. */
+  end() {
+    this.#isClosing = true;
+    this.#child?.kill('SIGKILL');
+  }
+}
+
+/** Below the ports that systems hand out: nobody else gets it while the proxy is dead. @param {Chance} chance */
+export async function freePort(chance) {
+  for (;;) {
+    const port = Math.floor(chance.between(12_000, 32_000));
+    const server = createServer();
+    const isFree = await new Promise((resolve) => {
+      server.once('error', () => resolve(false));
+      server.listen(port, '127.0.0.1', () => resolve(true));
+    });
+    if (!isFree) continue;
+    await new Promise((resolve) => server.close(resolve));
+    return port;
+  }
+}
