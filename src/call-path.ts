@@ -2,6 +2,7 @@ import { Attempt } from './calls/attempt.js';
 import { CallMemory } from './calls/call-memory.js';
 import type { Answers } from './answers/known-answers.js';
 import type { Clients } from './clients.js';
+import { steadyWallNow } from './clocks.js';
 import type { Config } from './config.js';
 import type { Account } from './kraken/account.js';
 import { endpointOf, type Endpoint } from './kraken/endpoints.js';
@@ -78,6 +79,8 @@ export interface CallPath {
 const OWN_WAIT_MS = 10_000;
 /** A question must not hold the slot for long, ms. */
 const QUESTION_MS = 5_000;
+/** Until Kraken's timer is tried to be armed again, ms. */
+const REARM_MS = 1_000;
 const UNPACED = { begin: unspent, end: nothing, full: nothing, holdUntil: nothing };
 
 /** Opens all parts that a private call meets. */
@@ -99,7 +102,7 @@ export function openCallPath(parts: CallPathParts): CallPath {
     limitsOf: (account) => pacing.engineTiers[tier(account)],
     orders: recent,
   });
-  const clock = new KrakenClock({ onSkew: events.skew });
+  const clock = new KrakenClock({ onSkew: events.skew, wallNow: steadyWallNow });
   const costOf = ({ name, cost }: Endpoint): number => (pacing.enabled ? (pacing.costs[name] ?? cost) : 0);
   const laneOptions = { ...queue, startup, ...(pacing.enabled ? { pacer } : {}) };
   const routes = new Routes(config.lanes, laneOptions, parts.connect);
@@ -129,13 +132,24 @@ export function openCallPath(parts: CallPathParts): CallPath {
     const own = { class: 'own' as LaneClass, client: 'proxy', key: account.fingerprint, cost, exempt: true };
     return lane.join(() => work(upstream), { ...own, maxWaitMs: OWN_WAIT_MS }).result;
   };
+  let isClosed = false;
   const hungUp = (): boolean => false;
+  const asking = new Map<Account, Promise<unknown>>();
+  // One at a time for an account: many lost orders must not take all turns for their questions.
   const askFor =
     (account: Account): AskKraken =>
-    (name, form) =>
-      join(account, costOf(endpointOf(name)), (upstream) =>
-        sender.ask(name, form, { upstream, account, hungUp, timeoutMs: QUESTION_MS }, 'settling'),
+    (name, form) => {
+      const asked = (asking.get(account) ?? Promise.resolve()).then(() => ask(account, name, form));
+      asking.set(
+        account,
+        asked.catch(() => undefined),
       );
+      return asked;
+    };
+  const ask = (account: Account, name: Parameters<AskKraken>[0], form: string): Promise<Buffer> =>
+    join(account, costOf(endpointOf(name)), (upstream) =>
+      sender.ask(name, form, { upstream, account, hungUp, timeoutMs: QUESTION_MS }, 'settling'),
+    );
   const probe = async (fingerprint: string): Promise<ProbeAnswer> => {
     const account = accountOf.get(fingerprint);
     if (account === undefined) return 'no-answer';
@@ -157,7 +171,7 @@ export function openCallPath(parts: CallPathParts): CallPath {
     try {
       await join(account, 1, async (upstream) => {
         const seconds = deadManSwitch.remaining(name);
-        if (seconds === undefined) return;
+        if (seconds === undefined || isClosed) return;
         await sender.ask(
           'CancelAllOrdersAfter',
           `timeout=${seconds}`,
@@ -167,7 +181,12 @@ export function openCallPath(parts: CallPathParts): CallPath {
         deadManSwitch.armed(name, seconds);
       });
     } catch (error) {
-      events.trouble(`the dead man's switch of ${name} is not armed for the clients that are left`, error);
+      events.trouble(
+        `the dead man's switch of ${name} is not armed yet for the clients that are left`,
+        error,
+      );
+      if (!isClosed && deadManSwitch.remaining(name) !== undefined)
+        setTimeout(() => void rearm(name), REARM_MS).unref();
     }
   };
 
@@ -236,6 +255,7 @@ export function openCallPath(parts: CallPathParts): CallPath {
       return clock.offsetMs;
     },
     close: async (graceMs) => {
+      isClosed = true;
       breakers.close();
       deadManSwitch.close();
       settlement.close();

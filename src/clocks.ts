@@ -6,6 +6,14 @@ export interface ClockOptions {
   readonly wallNow?: () => number;
 }
 
+/**
+ * The wall clock as it was when the process started, and steady from there on: unix ms that nobody sets. While the
+ * machine sleeps it may stand still.
+ */
+export function steadyWallNow(): number {
+  return performance.timeOrigin + performance.now();
+}
+
 /** When something was asked, by both clocks. */
 export interface Moment {
   readonly steady: number;

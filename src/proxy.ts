@@ -78,6 +78,7 @@ export class Proxy {
     const reply = this.#handle(call, endpoint, record, (made) => (job = made));
     const hangUp = (): void => {
       record.hungUp = true;
+      if (job !== undefined) job.hungUpAt ??= performance.now();
       job?.leave(new HungUp());
       job?.onHangUp();
     };

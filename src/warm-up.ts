@@ -18,6 +18,7 @@ const LOCALHOST = '127.0.0.1';
 const NO_ANSWERS: Answers = {
   hasBodies: false,
   has: () => false,
+  forget: () => undefined,
   begin: () => {
     throw new Error('nothing has an id here');
   },

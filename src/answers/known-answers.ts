@@ -16,7 +16,7 @@ export interface KnownAnswersOptions {
 }
 
 /** What the path of a call needs of the known answers. */
-export type Answers = Pick<KnownAnswers, 'begin' | 'lost' | 'has' | 'hasBodies'>;
+export type Answers = Pick<KnownAnswers, 'begin' | 'lost' | 'forget' | 'has' | 'hasBodies'>;
 
 const NAME = 'the file of known answers';
 const MAX_BYTES = 64 * 1024 * 1024;
@@ -72,10 +72,10 @@ export class KnownAnswers {
    * A call begins: what is known of it, or a record for the caller to do it. Throws ProxyError `queue-full` when too
    * many calls are open or in doubt. Of kind `body`, only calls whose replies were lost are known.
    */
-  begin(id: CallId, intent: Intent): Begun {
+  begin(id: CallId, intent: Intent, arrivedAt = Infinity): Begun {
     this.#calls.sweep();
     const { key, asked } = identityOf(id);
-    if (id.kind === 'body') return this.#lost.begin(key) ?? this.#beginWithoutId(key);
+    if (id.kind === 'body') return this.#lost.begin(key, arrivedAt) ?? this.#beginWithoutId(key);
     const call = this.#calls.get(key);
     if (call === undefined) return { state: 'new', record: this.#beginNew(key, asked, intent) };
     if (call.asked !== asked) return { state: 'mismatch' };
@@ -96,9 +96,20 @@ export class KnownAnswers {
   }
 
   /** Whether anything is known of such a call. */
-  has(id: CallId): boolean {
+  has(id: CallId, arrivedAt = Infinity): boolean {
     const { key } = identityOf(id);
-    return id.kind === 'body' ? this.#lost.has(key) : this.#calls.get(key) !== undefined;
+    return id.kind === 'body' ? this.#lost.has(key, arrivedAt) : this.#calls.get(key) !== undefined;
+  }
+
+  /** What was answered holds no longer: the next such call is a new one. */
+  forget(id: CallId): void {
+    const { key } = identityOf(id);
+    if (id.kind === 'body') this.#lost.forget(key);
+    const call = id.kind === 'body' ? undefined : this.#calls.get(key);
+    if (call?.state !== 'answered') return;
+    this.#calls.forget(call);
+    const { asked, at } = call;
+    this.#lines.note(formatLine({ key, asked, at, fate: undefined })).catch(() => undefined);
   }
 
   /** Whether any call of kind `body` is known: while there is none nobody has to look for his. */
@@ -106,9 +117,12 @@ export class KnownAnswers {
     return this.#lost.count > 0;
   }
 
-  /** The reply to a call of kind `body` was lost, and its holder finds out what became of it. In memory only. */
-  lost(id: CallId, intent: Intent): OpenRecord {
-    return this.#lost.open(identityOf(id).key, intent);
+  /**
+   * The reply to a call of kind `body` was lost, and its holder finds out what became of it. In memory only. Only a call
+   * that arrived after `since` (monotonic ms), when its client was gone or told, can be its repeat.
+   */
+  lost(id: CallId, intent: Intent, since = -Infinity): OpenRecord {
+    return this.#lost.open(identityOf(id).key, intent, since);
   }
 
   /** The same, but nobody finds out: the next equal call has to. */

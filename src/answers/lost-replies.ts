@@ -12,6 +12,8 @@ interface LostReply {
   /** The intent, or the reply. */
   json: string;
   outcome: Outcome | undefined;
+  /** Monotonic ms: only a call that arrived after it can be its repeat. */
+  since: number;
 }
 
 /** After that, an equal call is meant anew. */
@@ -48,29 +50,33 @@ export class LostReplies {
   add(key: string, intent: Intent): void {
     this.#sweep();
     this.#keep(
-      { key, at: 0, state: 'in-doubt', json: '', outcome: undefined },
+      { key, at: 0, state: 'in-doubt', json: '', outcome: undefined, since: -Infinity },
       'in-doubt',
       JSON.stringify(intent),
     );
   }
 
   /** A call of that key whose holder finds out what became of it. */
-  open(key: string, intent: Intent): OpenRecord {
+  open(key: string, intent: Intent, since: number): OpenRecord {
     this.#sweep();
-    const call: LostReply = { key, at: 0, state: 'under-way', json: '', outcome: undefined };
+    const call: LostReply = { key, at: 0, state: 'under-way', json: '', outcome: undefined, since };
     this.#keep(call, 'under-way', JSON.stringify(intent));
     return this.#recordOf(call);
   }
 
-  has(key: string): boolean {
-    this.#dropOld(key);
-    return this.#calls.has(key);
+  has(key: string, arrivedAt: number): boolean {
+    return this.#of(key, arrivedAt).length > 0;
+  }
+
+  /** Nobody is told of it any more. */
+  forget(key: string): void {
+    const told = this.#calls.get(key)?.filter(({ state }) => state === 'answered') ?? [];
+    for (const call of told) this.#drop(call);
   }
 
   /** A call of that key begins; undefined when no lost one concerns it. */
-  begin(key: string): Begun | undefined {
-    this.#dropOld(key);
-    const calls = this.#calls.get(key) ?? [];
+  begin(key: string, arrivedAt: number): Begun | undefined {
+    const calls = this.#of(key, arrivedAt);
     const known = calls.find(({ state }) => state === 'answered' || state === 'done');
     if (known !== undefined) {
       this.#drop(known);
@@ -87,6 +93,12 @@ export class LostReplies {
     return underWay && { state: 'under-way', outcome: (underWay.outcome ??= new Outcome()).wait() };
   }
 
+  /** Those of which a call that arrived then can be the repeat. */
+  #of(key: string, arrivedAt: number): LostReply[] {
+    this.#dropOld(key);
+    return (this.#calls.get(key) ?? []).filter(({ since }) => since < arrivedAt);
+  }
+
   #recordOf(call: LostReply): OpenRecord {
     /** Who waited for it. */
     const end = (): Outcome | undefined => {
@@ -100,9 +112,9 @@ export class LostReplies {
       answered: (reply) => {
         const waiting = end();
         const json = encodeReply(reply);
-        // Told to those who wait, it has been told.
-        if (waiting === undefined) this.#keep(call, json === undefined ? 'done' : 'answered', json ?? '');
-        waiting?.tell(reply);
+        this.#keep(call, json === undefined ? 'done' : 'answered', json ?? '');
+        // One of those who wait takes it; the others are orders of their own.
+        waiting?.tell(undefined);
         return Promise.resolve(undefined);
       },
       forget: () => end()?.tell(undefined),

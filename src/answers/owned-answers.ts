@@ -18,8 +18,12 @@ export class OwnedAnswers implements Answers {
     return this.#owned().lost(...lost);
   }
 
-  has(id: Parameters<Answers['has']>[0]): boolean {
-    return this.#owned().has(id);
+  has(...asked: Parameters<Answers['has']>): boolean {
+    return this.#owned().has(...asked);
+  }
+
+  forget(id: Parameters<Answers['forget']>[0]): void {
+    this.#answers?.forget(id);
   }
 
   get hasBodies(): boolean {

@@ -102,6 +102,9 @@ export class Attempt {
         // A deadline of ours that Kraken does not like must not cost an order.
         if (job.order?.dropDeadline(verdict.error) === true && !isOver(slot.deadline))
           return { kind: 'again', inMs: 0 };
+        // Our first try is there after all: its id is taken.
+        if (job.wasResent && job.order !== undefined && verdict.error?.includes(NOT_UNIQUE) === true)
+          return await this.#settle(job, slot, sent);
         return answer(job, sent);
       case 'new-nonce':
       case 'engine-full':
@@ -136,8 +139,12 @@ export class Attempt {
         if (isOver(slot.deadline)) break;
         await new Promise((resolve) => setTimeout(resolve, inMs));
         sent = await this.#parts.sender.send({ ...sending, hungUp: () => false }, record);
+        const { remedy } = sent.verdict;
+        if (remedy.kind === 'none') return answer(job, sent, REPEATED);
+        // Refused for its moment, not for what it asks: that says nothing about the tries before.
+        if (remedy.kind !== 'try-again' && !mayHaveArrived) return answer(job, sent, REPEATED);
+        if (remedy.kind !== 'try-again') break;
         mayHaveArrived ||= sent.verdict.sent;
-        if (sent.verdict.remedy.kind !== 'try-again') return answer(job, sent, REPEATED);
       }
     } finally {
       // One of the tries may have been executed, whatever became of the others.
@@ -159,8 +166,13 @@ export class Attempt {
       hungUp: () => false,
       timeoutMs: QUESTION_MS,
     };
+    const until = performance.now() + QUESTION_MS;
     const told = await settlement
-      .look(doubt, (name, form) => sender.ask(name, form, own, job.record.requestId))
+      .look(doubt, async (name, form) => {
+        // The rest is asked through the lane: others wait for this slot.
+        if (performance.now() > until) throw new Error('the questions take too long for one turn');
+        return await sender.ask(name, form, own, job.record.requestId);
+      })
       .catch(() => undefined); // no good answer: it is asked again, through the lane
     return told === undefined ? { kind: 'in-doubt', doubt } : { kind: 'told', told };
   }
@@ -174,6 +186,7 @@ export class Attempt {
       body: order?.body ?? job.body,
       extra: order && (() => order.extra(clock, leftMs())),
       hungUp: () => job.record.hungUp && !isShared,
+      hasOwnOtp: () => otpOf(job) !== '',
     };
   }
 
@@ -181,13 +194,18 @@ export class Attempt {
   #arm(job: Job): ReturnType<DeadManSwitch['ask']> | undefined {
     if (job.endpoint.name !== 'CancelAllOrdersAfter') return undefined;
     const timeout = job.fieldsIfAny()?.get('timeout');
-    if (typeof timeout !== 'string' || !/^\d{1,5}$/.test(timeout)) return undefined; // Kraken refuses it
+    // What we cannot read may mean something to Kraken, and its timer is everybody's.
+    if (typeof timeout !== 'string' || !/^0*\d{1,5}$/.test(timeout))
+      throw new ProxyError(
+        'invalid-body',
+        'CancelAllOrdersAfter needs a timeout in whole seconds, and no query',
+      );
     const seconds = Number(timeout);
     const arming = this.#parts.deadManSwitch.ask(job.account.name, job.caller.client, seconds);
     job.body =
       arming.seconds === seconds
         ? job.ownBody
-        : parseBody(Buffer.from(`timeout=${arming.seconds}`), undefined);
+        : parseBody(Buffer.from(`timeout=${arming.seconds}${otpOf(job)}`), undefined);
     return arming;
   }
 
@@ -205,6 +223,12 @@ export class Attempt {
   }
 }
 
+/** The client's own otp, where the account has none: as a field to add to a form. */
+function otpOf(job: Job): string {
+  const otp = job.account.otp === undefined ? job.fieldsIfAny()?.get('otp') : undefined;
+  return typeof otp === 'string' ? `&otp=${encodeURIComponent(otp)}` : '';
+}
+
 /** The reply goes to the client, as it is but for what the proxy has to say about it. */
 function answer(job: Job, { verdict, reply, failure }: Sent, own?: UpstreamReply['own']): Next {
   if (reply === undefined) throw failure ?? new Error('a call without a reply has no answer');
@@ -213,6 +237,7 @@ function answer(job: Job, { verdict, reply, failure }: Sent, own?: UpstreamReply
   return { kind: 'answer', reply: said === undefined ? reply : { ...reply, own: said } };
 }
 
+const NOT_UNIQUE = 'cl_ord_id not unique';
 const REPEATED = { 'x-proxy-outcome': 'repeated' };
 const HIGHER_NONCE =
   'another program has used a higher nonce on this key: look for one that shares it, or raise ours with nonce jump';

@@ -9,6 +9,8 @@ import type { KrakenClock } from '../kraken/kraken-clock.js';
 import type { UpstreamReply } from '../kraken/transport.js';
 import type { OrderIdentity } from '../orders/order-identity.js';
 import type { AskKraken } from '../orders/order-lookup.js';
+import { PlacedAnswers } from '../orders/placed-answers.js';
+import { txidsOf } from '../orders/recent-orders.js';
 import type { Doubt, Resolution, Settlement } from './settlement.js';
 
 export interface CallMemoryParts {
@@ -34,6 +36,7 @@ const KEEP_PATIENCE_MS = 1_000;
  */
 export class CallMemory {
   readonly #parts: CallMemoryParts;
+  readonly #placed = new PlacedAnswers();
 
   constructor(parts: CallMemoryParts) {
     this.#parts = parts;
@@ -48,23 +51,23 @@ export class CallMemory {
   /** Whether an equal call without an id has come to its end, or into doubt, since this one began to wait. */
   mayHave(job: Job): boolean {
     const { answers } = this.#parts;
-    if (job.entry !== undefined || !answers.hasBodies || !isUndoable(job)) return false;
-    return answers.has(job.idOfBody());
+    if (job.entry !== undefined || !answers.hasBodies || !isRepeatable(job)) return false;
+    return answers.has(job.idOfBody(), job.arrivedAt);
   }
 
   /**
    * The answer to an earlier call that this one repeats, undefined when there was none: then the call's own entry is on
    * disk. Waits for one that is under way, and finds out about one that is in doubt.
    *
-   * Throws ProxyError `invalid-body` (another body under the same key), `queue-timeout` (the first is still under way),
-   * `outcome-unknown`, `not-owner`, `queue-full`.
+   * Throws ProxyError `invalid-body` (another body under the same key), `outcome-unknown` (also while the first is still
+   * under way), `not-owner`, `queue-full`.
    */
   async answerTo(job: Job): Promise<UpstreamReply | undefined> {
     const { answers } = this.#parts;
-    const id = job.idOfClient() ?? (isUndoable(job) && answers.hasBodies ? job.idOfBody() : undefined);
+    const id = job.idOfClient() ?? (isRepeatable(job) && answers.hasBodies ? job.idOfBody() : undefined);
     if (id === undefined) return undefined;
     for (;;) {
-      const begun = answers.begin(id, this.#intentOf(job));
+      const begun = answers.begin(id, this.#intentOf(job), job.arrivedAt);
       switch (begun.state) {
         case 'new':
           // One without an id is only remembered once its client is left without an answer.
@@ -107,13 +110,31 @@ export class CallMemory {
   async keep(job: Job, reply: UpstreamReply): Promise<void> {
     const { outcome } = job.record;
     job.onHangUp = () => undefined;
+    if (job.endpoint.callClass === 'cancel' && outcome !== 'refused') this.#forgetCanceled(job);
     if (outcome !== 'executed' && !isLastingRefusal(job)) {
       this.#drop(job);
       return;
     }
     // Nobody is there to get it: whoever asks the same again means the same.
     if (job.record.hungUp) this.#remember(job);
-    if (job.entry !== undefined) await this.#keepReply(job, reply);
+    if (job.entry === undefined) return;
+    this.#notePlaced(job, reply);
+    await this.#keepReply(job, reply);
+  }
+
+  #notePlaced(job: Job, { body }: UpstreamReply): void {
+    if (job.order === undefined) return;
+    const id = job.idOfClient() ?? job.idOfBody();
+    const clientId = job.fieldsIfAny()?.get('cl_ord_id');
+    const orders = [...txidsOf(body), ...(typeof clientId === 'string' ? [clientId] : [])];
+    this.#placed.add(job.account.name, orders, id);
+  }
+
+  /** An order that was canceled here may be placed anew. An Idempotency-Key stands for its one call all the same. */
+  #forgetCanceled(job: Job): void {
+    const { name } = job.endpoint;
+    for (const id of this.#placed.canceledBy(job.account.name, name, job.fieldsIfAny()))
+      if (id.kind !== 'key') this.#parts.answers.forget(id);
   }
 
   /** The call ended without an answer. */
@@ -210,8 +231,12 @@ export class CallMemory {
   /** A call that gave no id and whose client knows nothing: remembered by its body. */
   #remember(job: Job): void {
     job.onHangUp = () => undefined;
-    if (job.entry !== undefined || job.isHandedOver || !isUndoable(job)) return;
-    job.entry = this.#parts.answers.lost(job.idOfBody(), this.#intentOf(job, job.order?.doubt()));
+    if (job.entry !== undefined || job.isHandedOver || !isRepeatable(job)) return;
+    job.entry = this.#parts.answers.lost(
+      job.idOfBody(),
+      this.#intentOf(job, job.order?.doubt()),
+      job.hungUpAt ?? performance.now(),
+    );
   }
 
   #intentOf(job: Job, doubt = job.order?.doubtFrom(this.#parts.clock, this.#parts.maxWaitMs)): Intent {
@@ -236,6 +261,12 @@ async function within<T, L>(work: Promise<T>, ms: number, late: L): Promise<T | 
 /** Done twice it would be twice there. */
 function isUndoable({ endpoint, isHarmless }: Job): boolean {
   return endpoint.class === 'exclusive' && !isHarmless;
+}
+
+/** Likewise, and known well enough to take an equal one for its repeat. */
+function isRepeatable(job: Job): boolean {
+  const { group } = job.endpoint;
+  return isUndoable(job) && group !== undefined && group !== 'deposit' && group !== 'export';
 }
 
 /** Kraken's no to the call itself, which the same call would get again; not to its moment. By Stripe's rules it is kept. */
@@ -268,5 +299,6 @@ function doubtOf({ lookup, sentAt, until }: Intent, account: string): Doubt | un
 
 function stillUnderWay(): ProxyError {
   const detail = 'the first call of this id is still under way';
-  return new ProxyError('queue-timeout', detail, { retryAfterSeconds: 1, detail });
+  // Not that it is busy: that would say that nothing was done.
+  return new ProxyError('outcome-unknown', detail, { retryAfterSeconds: 1, detail });
 }

@@ -70,6 +70,10 @@ export class Job {
   failure: ProxyError | undefined;
   /** Of the reply it ended with. */
   verdict: Verdict | undefined;
+  /** Monotonic ms. */
+  readonly arrivedAt = performance.now();
+  /** Monotonic ms at which its client was gone. */
+  hungUpAt: number | undefined;
   /** Told when the client hangs up. */
   onHangUp: () => void = () => undefined;
   /** The body as the client sent it, but for the nonce. */
@@ -151,7 +155,9 @@ export class Job {
    */
   idOfClient(): CallId | undefined {
     const { idempotencyKey } = this.call;
-    if (idempotencyKey !== undefined)
+    // A read may be asked as often as one likes, an old answer to it is a wrong one, and a token is kept nowhere.
+    const isKept = this.endpoint.class !== 'read' && this.endpoint.group !== 'websocket';
+    if (idempotencyKey !== undefined && isKept)
       return { ...this.#scope('key'), id: checkIdempotencyKey(idempotencyKey) };
     if (this.endpoint.callClass !== 'order' || this.isHarmless) return undefined;
     const ids = orderIdsOf(this.fieldsIfAny());

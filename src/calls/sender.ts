@@ -1,3 +1,4 @@
+import { steadyWallNow } from '../clocks.js';
 import { parseBody, type BodyTemplate } from '../kraken/body.js';
 import type { Account } from '../kraken/account.js';
 import { endpointOf, type Endpoint } from '../kraken/endpoints.js';
@@ -52,6 +53,8 @@ export interface Sending {
   readonly charge?: EngineCharge | undefined;
   /** Nobody waits for the answer any more: what has not left need not leave. */
   readonly hungUp: () => boolean;
+  /** It carries an otp that its client made: a wrong one is the client's affair, not the key's. */
+  readonly hasOwnOtp?: () => boolean;
   /** It finds out whether Kraken takes the key again, so it goes though the key's breaker is open. */
   readonly isProbe?: boolean;
   /** Instead of the upstream's own, when that is longer; ms. */
@@ -160,7 +163,7 @@ export class Sender {
     };
     const spent = pacer.begin(account.fingerprint, costOf(endpoint));
     if (charge !== undefined) engine.add(charge);
-    const sentAt = Date.now();
+    const sentAt = steadyWallNow();
     const started = performance.now();
     let counted = false;
     try {
@@ -172,7 +175,7 @@ export class Sender {
       const verdict = outcomeOf(result, endpoint, () => clock.now());
       counted = verdict.sent;
       const reply = result instanceof UpstreamError ? undefined : result;
-      if (reply !== undefined) clock.observe(textOf(reply.headers.date), sentAt, Date.now());
+      if (reply !== undefined) clock.observe(textOf(reply.headers.date), sentAt, steadyWallNow());
       record.outcome = verdict.sent ? verdict.outcome : 'not-sent';
       record.status = reply?.status;
       record.krakenError = verdict.error?.slice(0, MAX_ERROR_TEXT);
@@ -184,7 +187,7 @@ export class Sender {
     }
   }
 
-  #tell({ account, charge }: Sending, { remedy, unavailable }: Verdict): void {
+  #tell({ account, charge, hasOwnOtp }: Sending, { remedy, unavailable }: Verdict): void {
     const { pacer, breakers, engine, clock, status } = this.#parts;
     if (unavailable) status.suspect();
     switch (remedy.kind) {
@@ -195,7 +198,8 @@ export class Sender {
         pacer.holdUntil(account.fingerprint, performance.now() + remedy.at - clock.now());
         return;
       case 'open-breaker':
-        breakers.trip(account.fingerprint, remedy.why);
+        if (remedy.why !== 'signature' || hasOwnOtp?.() !== true)
+          breakers.trip(account.fingerprint, remedy.why);
         return;
       case 'engine-full':
         if (charge !== undefined) engine.full(charge.account, charge.pair);

@@ -24,7 +24,7 @@ export type Resolution =
   | { readonly kind: 'untold'; readonly reason: string };
 
 export interface SettlementParts {
-  readonly clock: Pick<KrakenClock, 'earliest'>;
+  readonly clock: Pick<KrakenClock, 'earliest' | 'isKnown'>;
   /** Orders that earlier replies have named: they are not those of a call whose reply was lost. */
   readonly orders: Pick<RecentOrders, 'has' | 'add'>;
   readonly onTold: (resolution: Resolution, account: string) => void;
@@ -35,6 +35,10 @@ const MARGIN_MS = 500;
 /** A second look before the deadline: most orders that were accepted show by then. */
 const SECOND_LOOK_MS = 1_000;
 const RETRY_MS = 200;
+/** Kraken's no to the question itself: asking on would tell no more. */
+const REFUSED =
+  /was answered E(?:General: ?(?:Permission denied|Invalid arguments|Unknown method)|Order|Query|Funding)/;
+const MOST_REFUSALS = 3;
 const LONGEST_RETRY_MS = 30_000;
 /** What no deadline bounds (a withdrawal) is looked for this long; that it does not show proves nothing. */
 const UNBOUNDED_MS = 10_000;
@@ -60,9 +64,12 @@ export class Settlement {
   async look(doubt: Doubt, ask: AskKraken): Promise<Resolution | undefined> {
     const { clock, orders, onTold } = this.#parts;
     const isKnown = (txid: string): boolean => orders.has(txid);
-    // Before the question: what shows only afterwards may still be executed after the answer.
-    const isPast = doubt.until !== undefined && clock.earliest() > doubt.until + MARGIN_MS;
-    const found = await lookUp(doubt.identity, { sentAt: doubt.sentAt, isKnown }, ask);
+    const asked = performance.now();
+    const found = await lookUp(doubt.identity, { sentAt: doubt.sentAt, until: doubt.until, isKnown }, ask);
+    // As of the question: what shows only afterwards may still be executed after the answer. By what is known of
+    // Kraken's clock after it, for its replies tell the time as well; and by nothing that is only assumed.
+    const then = clock.earliest() - (performance.now() - asked);
+    const isPast = doubt.until !== undefined && clock.isKnown && then > doubt.until + MARGIN_MS;
     let resolution: Resolution | undefined;
     if (found.found === 'placed' || (found.found === 'partly' && isPast)) {
       // From here on they are this call's, and no other's.
@@ -85,14 +92,16 @@ export class Settlement {
     const started = performance.now();
     const spent = (): number => performance.now() - started;
     let failures = 0;
+    let refusals = 0;
     let looks = 0;
     let waitMs = SECOND_LOOK_MS;
     for (;;) {
       if (!(await this.#wait(waitMs))) return { kind: 'untold', reason: 'the proxy is stopping' };
+      const asked = performance.now();
       try {
         const told = await this.look(doubt, ask);
         if (told !== undefined) return told;
-        failures = 0;
+        failures = refusals = 0;
         if (doubt.until === undefined && spent() > UNBOUNDED_MS)
           return { kind: 'untold', reason: 'Kraken does not list it, which proves nothing' };
         const left = (doubt.until ?? Infinity) + MARGIN_MS + 1 - clock.earliest();
@@ -100,8 +109,11 @@ export class Settlement {
         waitMs = Math.max(waitMs, RETRY_MS);
       } catch (error) {
         waitMs = Math.min(RETRY_MS * 2 ** Math.min(failures++, 10), LONGEST_RETRY_MS);
-        if (error instanceof Error && error.message.includes('EGeneral:Permission denied'))
-          return { kind: 'untold', reason: 'the key may not ask Kraken for its orders' };
+        // A question that held the lane for long leaves it to others for as long.
+        waitMs = Math.max(waitMs, performance.now() - asked);
+        const { message } = error as Error;
+        if (REFUSED.test(message) && ++refusals >= MOST_REFUSALS)
+          return { kind: 'untold', reason: `Kraken does not answer the question about it: ${message}` };
         if (spent() > GIVE_UP_MS)
           return { kind: 'untold', reason: `Kraken gave no good answer: ${(error as Error).message}` };
       }

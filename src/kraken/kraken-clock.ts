@@ -1,7 +1,7 @@
 export interface KrakenClockOptions {
   /** Told when Kraken's clock is found to differ from ours, and when that changes by more than 5 s; ms. */
   readonly onSkew?: (offsetMs: number) => void;
-  /** Our wall clock, unix ms. Default: the system's. */
+  /** Our wall clock, unix ms; best one that is never set. Default: the system's. */
   readonly wallNow?: () => number;
 }
 
@@ -58,6 +58,11 @@ export class KrakenClock {
   /** Kraken's clock, unix ms. */
   now(): number {
     return this.#wallNow() + this.#offsetMs;
+  }
+
+  /** Whether Kraken has shown its clock: before that nothing can be proven by it. */
+  get isKnown(): boolean {
+    return this.#believed !== undefined;
   }
 
   /** The least that Kraken's clock may show now, unix ms. */

@@ -2,7 +2,7 @@
  * What a private call is to the lane, the most urgent first: `own` are the proxy's own urgent questions about an
  * order, `change` amends and edits, `other` whatever is neither an order nor a read.
  */
-export const LANE_CLASSES = ['own', 'cancel', 'change', 'order', 'other', 'read', 'history'] as const;
+export const LANE_CLASSES = ['cancel', 'own', 'change', 'order', 'other', 'read', 'history'] as const;
 
 export type LaneClass = (typeof LANE_CLASSES)[number];
 

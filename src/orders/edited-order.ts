@@ -4,6 +4,7 @@ import type { AskKraken, LookupContext, LookupResult } from './order-lookup.js';
 import {
   ambiguous,
   askClosed,
+  askClosedNew,
   askOpen,
   earliest,
   isNew,
@@ -28,7 +29,7 @@ export async function lookUpEdit(
   if ('found' in original) return original;
   if (isOpen(original)) return { found: 'absent' };
   const open = await askOpen(ask);
-  const closed = await askClosed(ask, context.sentAt);
+  const closed = await askClosedNew(ask, context);
   const candidates = merged(open, closed).filter((order) =>
     isReplacement(order, original, identity, context),
   );

@@ -16,6 +16,8 @@ export type AskKraken = (
 export interface LookupContext {
   /** When the lost call was sent: ms by Kraken's clock. */
   readonly sentAt: number;
+  /** Kraken's engine refuses it after this, likewise; undefined: nothing says when. */
+  readonly until?: number | undefined;
   /** Whether an earlier reply named this txid or refid: then it is not this call's. */
   readonly isKnown: (txid: string) => boolean;
 }

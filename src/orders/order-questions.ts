@@ -20,22 +20,49 @@ export async function askOpen(ask: AskKraken, filter?: Filter): Promise<ToldOrde
 }
 
 /**
- * The orders closed since the call was sent and shortly before, or, without `sentAt`, ever; all or those of an id. Asks
- * for further pages where one does not hold them; not whole when there are more than we ask for. The list is newest
- * first: what is closed meanwhile makes some come twice, and none slips through.
+ * The orders closed since the call was sent and shortly before, or, without `sentAt`, ever; all or those of an id. Not
+ * whole when there are more than we ask for.
  */
 export async function askClosed(
   ask: AskKraken,
   sentAt: number | undefined,
   filter?: Filter,
 ): Promise<ToldOrders> {
-  const since =
-    sentAt === undefined ? '' : `start=${Math.floor(sentAt / 1000) - LOOK_BACK_S}&closetime=close`;
+  return await askPages(ask, [filterForm(filter), closedSince(sentAt)], MOST_PAGES, filter);
+}
+
+/**
+ * The closed orders that may be the call's. Where more were closed since than one page holds, those are asked for that
+ * were opened while the call could be executed: however late the question comes, they do not become more.
+ */
+export async function askClosedNew(ask: AskKraken, { sentAt, until }: LookupContext): Promise<ToldOrders> {
+  if (until === undefined) return await askClosed(ask, sentAt);
+  const closed = await askPages(ask, [closedSince(sentAt)], 1);
+  if (closed.isWhole) return closed;
+  const [start, end] = [Math.floor(earliest(sentAt) / 1000) - 1, Math.ceil((until + SKEW_MS) / 1000) + 1];
+  const opened = await askPages(ask, [`start=${start}&end=${end}&closetime=open`], MOST_PAGES);
+  // A list by another time than that of opening may lack the one that is looked for.
+  if (!opened.orders.every(({ openedAt }) => openedAt >= start * 1000 && openedAt <= end * 1000)) {
+    throw new Error('the reply to a look-up is not by the time of opening');
+  }
+  return opened;
+}
+
+function closedSince(sentAt: number | undefined): string {
+  return sentAt === undefined ? '' : `start=${Math.floor(sentAt / 1000) - LOOK_BACK_S}&closetime=close`;
+}
+
+/** The list is newest first: what is closed meanwhile makes some come twice, and none slips through. */
+async function askPages(
+  ask: AskKraken,
+  parts: readonly string[],
+  most: number,
+  filter?: Filter,
+): Promise<ToldOrders> {
   const orders = new Map<string, ToldOrder>();
   let listed = 0;
-  for (let page = 0; page < MOST_PAGES; page++) {
-    const offset = page === 0 ? '' : `ofs=${listed}`;
-    const form = [filterForm(filter), since, offset].filter((part) => part !== '').join('&');
+  for (let page = 0; page < most; page++) {
+    const form = [...parts, page === 0 ? '' : `ofs=${listed}`].filter((part) => part !== '').join('&');
     const told = filtered(readClosedOrders(await ask('ClosedOrders', form), listed), filter);
     const before = orders.size;
     for (const order of told.orders) orders.set(order.txid, order);

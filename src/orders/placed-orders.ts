@@ -1,7 +1,16 @@
 import { sameDecimal } from './decimal-text.js';
 import type { PlacedOrder } from './order-identity.js';
 import type { AskKraken, LookupContext, LookupResult } from './order-lookup.js';
-import { ambiguous, askClosed, askOpen, carries, isNew, merged, PAGE_FULL } from './order-questions.js';
+import {
+  ambiguous,
+  askClosed,
+  askClosedNew,
+  askOpen,
+  carries,
+  isNew,
+  merged,
+  PAGE_FULL,
+} from './order-questions.js';
 import type { ToldOrder } from './order-replies.js';
 
 /** The error of a batch's order that is not there; a text of the proxy's own in the shape of Kraken's. */
@@ -42,7 +51,7 @@ export async function lookUpBatch(
     const found = assign(orders, open.orders, context);
     if (typeof found !== 'string' && !found.includes(undefined)) return batchResult(found);
   }
-  const closed = await askClosed(ask, context.sentAt);
+  const closed = await askClosedNew(ask, context);
   const found = assign(orders, merged(open, closed), context);
   if (typeof found === 'string') return ambiguous(found);
   if (found.includes(undefined) && !closed.isWhole) return ambiguous(PAGE_FULL);

@@ -63,12 +63,14 @@ function keyOf(account: string, clientId: string): string {
   return `${account}\n${clientId}`;
 }
 
-/** `result.txid` (a list, or one) or the txids of `result.orders`. */
-function txidsOf(reply: Buffer): string[] {
+/** `result.txid` (a list, or one), the txids of `result.orders`, or the `refid` of money that moves. */
+export function txidsOf(reply: Buffer): string[] {
   try {
-    const { result } = JSON.parse(reply.toString()) as { result?: { txid?: unknown; orders?: unknown } };
-    const orders = Array.isArray(result?.orders) ? (result.orders as { txid?: unknown }[]) : [result];
-    return orders.flatMap((order) => order?.txid).filter((txid) => typeof txid === 'string');
+    const { result } = JSON.parse(reply.toString()) as { result?: Named };
+    const orders = Array.isArray(result?.orders) ? (result.orders as Named[]) : [result];
+    return orders
+      .flatMap((order) => [order?.txid, order?.refid].flat())
+      .filter((txid) => typeof txid === 'string');
   } catch {
     return [];
   }
@@ -76,4 +78,10 @@ function txidsOf(reply: Buffer): string[] {
 
 function textOf(value: FieldValue | undefined): string | undefined {
   return typeof value === 'string' && value !== '' ? value : undefined;
+}
+
+interface Named {
+  readonly txid?: unknown;
+  readonly refid?: unknown;
+  readonly orders?: unknown;
 }

@@ -405,13 +405,14 @@ describe('a call without an id', () => {
     expect(answers.has(callId())).toBe(false);
   });
 
-  it('told to one who waited, it has been told', async () => {
+  it('told to one of those who waited, it has been told: the others are calls of their own', async () => {
     const answers = await open();
     answers.doubtful(id, INTENT);
     const { record } = doubtOf(answers.begin(id, INTENT));
-    const waiting = outcomeOf(answers.begin(id, INTENT));
+    const waiting = [answers.begin(id, INTENT), answers.begin(id, INTENT)].map(outcomeOf);
     await record.answered(replyOf('found'));
-    expect((await waiting)?.body.toString()).toBe('found');
+    expect(await Promise.all(waiting)).toEqual([undefined, undefined]);
+    expect(answers.begin(id, INTENT)).toMatchObject({ state: 'answered', reply: replyOf('found') });
     expect(answers.begin(id, INTENT).state).toBe('new');
   });
 

@@ -305,12 +305,12 @@ describe('who is next', () => {
     for (const laneClass of [...LANE_CLASSES].reverse()) void call(laneClass, { class: laneClass });
     void call('second cancel', { class: 'cancel' });
     void call('by default');
-    expect(LANE_CLASSES.map((laneClass) => lane.waitingOf(laneClass))).toEqual([1, 2, 1, 1, 2, 1, 1]);
+    expect(LANE_CLASSES.map((laneClass) => lane.waitingOf(laneClass))).toEqual([2, 1, 1, 1, 2, 1, 1]);
     await release();
     expect(order).toEqual([
-      'own',
       'cancel',
       'second cancel',
+      'own',
       'change',
       'order',
       'other',
