@@ -10,6 +10,6 @@ export default {
   transform: { '^.+\\.ts$': ['ts-jest', { useESM: true }] },
   testTimeout: 20_000,
   // Many tests wait for clocks and processes more than they compute.
-  maxWorkers: 3,
+  maxWorkers: 4,
   reporters: ['default', '<rootDir>/tests/support/closing-line.cjs'],
 };

@@ -136,13 +136,20 @@ export function reasonOf({ log }, { answer }) {
 export function isExcused({ sandbox, trouble }, call, { at, ms }) {
   const isCancel = call.endpoint === 'CancelOrder';
   const from = isCancel ? at : at + ms - LAST_MOMENTS_MS;
-  return sandbox.received.some(
-    (one) =>
-      one.at >= from &&
-      one.at <= at + ms &&
-      (isCancel ? isOf(one, call) : QUESTIONS.has(one.endpoint ?? '')) &&
-      trouble.faultOf(one.seq) !== undefined,
-  );
+  const clientId =
+    call.endpoint === 'AddOrder' ? ownId(sandbox.received.find((one) => isOf(one, call))) : undefined;
+  return sandbox.received.some((one) => {
+    if (one.at < from || one.at > at + ms || one.key?.includes(call.account) !== true) return false;
+    const fault = trouble.faultOf(one.seq)?.kind;
+    if (fault === undefined) return false;
+    // Whatever hangs keeps the lane from all others.
+    if (isOf(one, call) || fault.startsWith('hang')) return true;
+    return (
+      !isCancel &&
+      QUESTIONS.has(one.endpoint ?? '') &&
+      (clientId === undefined || one.rawBody.includes(clientId))
+    );
+  });
 }
 
 /** Kraken must see rising nonces and one call at a time. @param {Evidence} evidence @returns {Violation[]} */

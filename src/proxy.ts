@@ -253,7 +253,7 @@ export class Proxy {
 function settledReply(job: Job, told: Resolution): UpstreamReply | undefined {
   const { record } = job;
   record.settled = told.kind;
-  if (told.kind === 'untold') throw new ProxyError('outcome-unknown', told.reason);
+  if (told.kind === 'untold') throw new ProxyError('outcome-unknown', told.reason, { detail: told.reason });
   record.outcome = told.kind === 'done' ? 'executed' : 'refused';
   return told.kind === 'done' ? told.reply : undefined;
 }

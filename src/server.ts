@@ -91,7 +91,11 @@ export async function openServer(options: ServerOptions): Promise<Server> {
   const market = new KrakenMarket({ send: askPublic });
   const status = new SystemStatus({
     ask: () => askPublic('/0/public/SystemStatus'),
-    onChange: (is) => log.warn({ status: is }, 'what Kraken says about itself'),
+    onChange: (is) =>
+      log[is === undefined || is === 'online' ? 'info' : 'warn'](
+        { status: is },
+        'what Kraken says about itself',
+      ),
   });
   const ledger = new OwnedLedger();
   const answers = new OwnedAnswers();
@@ -200,6 +204,7 @@ export async function openServer(options: ServerOptions): Promise<Server> {
       if (needsLedger(config)) ledger.own(await Spending.open(`${store.file}.spending`));
       nonces.own(await NonceSequence.open(store, { reserveMs: config.nonce.reserveMs, onWrite }));
     } catch (error) {
+      await Promise.allSettled([answers.close(), ledger.close()]);
       await store.close();
       throw error;
     }
