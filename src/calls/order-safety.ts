@@ -11,6 +11,8 @@ import type { Doubt } from './settlement.js';
 /** Kraken takes a deadline 2 to 60 s ahead when the call arrives (KRAKEN.md 5): a second more or less for the way. */
 const LEAST_MS = 3_000;
 const MOST_MS = 57_000;
+/** What is to be kept of a call may take so long to be written before it begins to wait. */
+const DISK_MS = 5_000;
 
 export interface OrderSafetyOptions {
   /** Orders are given what they need to be found again. */
@@ -121,7 +123,7 @@ export class SafeOrder {
    * `withinMs`.
    */
   doubtFrom(clock: Pick<KrakenClock, 'earliest' | 'latest'>, withinMs: number): Doubt {
-    const last = clock.latest() + withinMs + LEAST_MS;
+    const last = clock.latest() + DISK_MS + withinMs + LEAST_MS;
     const until = this.#addsDeadline ? last : this.#clientDeadline;
     const { identity } = this;
     const account = this.#account;
