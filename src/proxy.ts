@@ -17,7 +17,7 @@ import type { OrderSafety } from './calls/order-safety.js';
 import type { EngineCounter } from './orders/engine-counter.js';
 import type { Decision, Finding, Policy } from './policy/policy.js';
 import type { SharedTokens } from './calls/shared-tokens.js';
-import { HungUp, type Sender, type Sending } from './calls/sender.js';
+import { HungUp, unreachable, type Sender, type Sending } from './calls/sender.js';
 import type { Resolution } from './calls/settlement.js';
 
 /** Where an account's private calls wait and through which connection they leave. */
@@ -238,7 +238,7 @@ export class Proxy {
       try {
         return await this.#parts.sender.ask(name, form, own, record.requestId);
       } catch (error) {
-        failure = error instanceof UpstreamError ? unreachable(error) : error;
+        failure = error instanceof UpstreamError ? unreachable(error.message, error) : error;
         throw error;
       }
     });
@@ -256,11 +256,6 @@ function settledReply(job: Job, told: Resolution): UpstreamReply | undefined {
   if (told.kind === 'untold') throw new ProxyError('outcome-unknown', told.reason, { detail: told.reason });
   record.outcome = told.kind === 'done' ? 'executed' : 'refused';
   return told.kind === 'done' ? told.reply : undefined;
-}
-
-function unreachable(cause: UpstreamError): ProxyError {
-  const options = { retryAfterSeconds: 1, cause };
-  return new ProxyError('upstream-unreachable', `no answer from Kraken: ${cause.message}`, options);
 }
 
 function notExecuted(): ProxyError {

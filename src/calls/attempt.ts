@@ -9,7 +9,7 @@ import type { CallMemory } from './call-memory.js';
 import type { DeadManSwitch } from '../orders/dead-man-switch.js';
 import type { EngineCounter } from '../orders/engine-counter.js';
 import type { RecentOrders } from '../orders/recent-orders.js';
-import type { Sender, Sending, Sent } from './sender.js';
+import { unreachable, type Sender, type Sending, type Sent } from './sender.js';
 import type { Doubt, Resolution, Settlement } from './settlement.js';
 
 /** What follows a turn. */
@@ -116,7 +116,7 @@ export class Attempt {
   /** The call did not arrive, or may be repeated. */
   async #tryAgain(job: Job, slot: Slot, sending: Sending, first: Sent): Promise<Next> {
     const { endpoint, isHarmless } = job;
-    job.failure = unreachable(first);
+    job.failure = noAnswer(first);
     // Certainly not sent: its client knows best whether it still wants it.
     if (endpoint.class === 'exclusive' && !isHarmless) throw job.failure;
     if (endpoint.class === 'read' || isHarmless) {
@@ -150,7 +150,7 @@ export class Attempt {
       // One of the tries may have been executed, whatever became of the others.
       if (mayHaveArrived && record.outcome !== 'executed') record.outcome = 'unknown';
     }
-    throw mayHaveArrived ? unknownOutcome(sent) : unreachable(sent);
+    throw mayHaveArrived ? unknownOutcome(sent) : noAnswer(sent);
   }
 
   /** The reply to a call that must not be repeated is lost: the next call on its key is our own question. */
@@ -242,10 +242,9 @@ const REPEATED = { 'x-proxy-outcome': 'repeated' };
 const HIGHER_NONCE =
   'another program has used a higher nonce on this key: look for one that shares it, or raise ours with nonce jump';
 
-function unreachable({ verdict, reply, failure }: Sent): ProxyError {
+function noAnswer({ verdict, reply, failure }: Sent): ProxyError {
   const why = failure?.message ?? `HTTP ${reply?.status ?? 0}, ${verdict.error ?? 'no envelope'}`;
-  const options = { retryAfterSeconds: 1, ...(failure === undefined ? {} : { cause: failure }) };
-  return new ProxyError('upstream-unreachable', `no answer from Kraken: ${why}`, options);
+  return unreachable(why, failure);
 }
 
 function unknownOutcome({ verdict, reply, failure }: Sent): ProxyError {

@@ -1,4 +1,5 @@
 import { steadyWallNow } from '../clocks.js';
+import { ProxyError } from '../errors.js';
 import { parseBody, type BodyTemplate } from '../kraken/body.js';
 import type { Account } from '../kraken/account.js';
 import { endpointOf, type Endpoint } from '../kraken/endpoints.js';
@@ -211,6 +212,12 @@ export class Sender {
         return;
     }
   }
+}
+
+/** Nothing came back, and nothing was changed by it; `why` is for the log. */
+export function unreachable(why: string, cause: UpstreamError | undefined): ProxyError {
+  const options = { retryAfterSeconds: 1, ...(cause === undefined ? {} : { cause }) };
+  return new ProxyError('upstream-unreachable', `no answer from Kraken: ${why}`, options);
 }
 
 /** A failure to send or to hear is an outcome like others; anything else (a call forbidden to leave) is not. */
