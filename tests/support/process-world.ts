@@ -287,7 +287,8 @@ export class ProcessWorld {
     await Promise.all(this.#processes.map((each) => each.crash()));
     for (const cleanup of this.#cleanups.reverse()) await cleanup();
     await this.sandbox.close();
-    rmSync(this.folder, { recursive: true, force: true });
+    while (spawnSync('umount', ['-l', this.stateFolder], { stdio: 'ignore' }).status === 0); // whatever a test left mounted
+    rmSync(this.folder, { recursive: true, force: true, maxRetries: 10, retryDelay: 100 });
   }
 }
 
