@@ -11,5 +11,6 @@ export default {
   testTimeout: 20_000,
   // Many tests wait for clocks and processes more than they compute.
   maxWorkers: 4,
+  testSequencer: '<rootDir>/tests/support/waiting-first.cjs',
   reporters: ['default', '<rootDir>/tests/support/closing-line.cjs'],
 };

@@ -3,18 +3,23 @@ import { CallMemory } from './calls/call-memory.js';
 import type { Answers } from './answers/known-answers.js';
 import type { Clients } from './clients.js';
 import { steadyWallNow } from './clocks.js';
-import type { Config } from './config.js';
+import type { Config, CounterLimits } from './config.js';
+import { ProxyError } from './errors.js';
 import type { Account } from './kraken/account.js';
+import type { Accounts } from './kraken/accounts.js';
 import { endpointOf, type Endpoint } from './kraken/endpoints.js';
 import { KrakenClock } from './kraken/kraken-clock.js';
 import type { SystemStatus } from './kraken/system-status.js';
 import type { Upstream, UpstreamReply } from './kraken/transport.js';
+import type { TripReason } from './kraken/outcome.js';
+import type { Holds } from './holds/holds.js';
 import { Breakers, type BreakerState, type ProbeAnswer } from './lane/breaker.js';
-import type { LaneClass } from './lane/lane-class.js';
+import { LANE_CLASSES, type LaneClass } from './lane/lane-class.js';
 import { Pacer } from './lane/pacer.js';
 import { Routes } from './lane/routes.js';
 import { SharedReads } from './lane/shared-reads.js';
 import type { StartupWindow } from './lane/startup.js';
+import { liveView } from './live-view.js';
 import type { CallRecord } from './log.js';
 import { DeadManSwitch } from './orders/dead-man-switch.js';
 import { EngineCounter } from './orders/engine-counter.js';
@@ -23,20 +28,21 @@ import { RecentOrders } from './orders/recent-orders.js';
 import { OrderSafety } from './calls/order-safety.js';
 import type { Policy } from './policy/policy.js';
 import { Proxy } from './proxy.js';
-import { Sender, type NonceSource } from './calls/sender.js';
+import { Sender, type KeyAnswer, type NonceSource } from './calls/sender.js';
 import { SharedTokens } from './calls/shared-tokens.js';
 import { Settlement, type Resolution } from './calls/settlement.js';
 
-/** The options of the config that the path of a private call needs. */
+/** The options that the path of a private call needs. They are read as they are needed: a reload may change them. */
 export type CallPathConfig = Pick<Config, 'lanes' | 'queue' | 'pacing' | 'orders' | 'breaker'> & {
   readonly accounts: readonly Pick<Config['accounts'][number], 'name' | 'tier'>[];
 };
 
 export interface CallPathParts {
   readonly config: CallPathConfig;
-  readonly accounts: readonly Account[];
-  readonly clients: Clients;
+  readonly accounts: Accounts;
+  readonly clients: Pick<Clients, 'identify'>;
   readonly policy: Pick<Policy, 'decide'>;
+  readonly holds: Holds;
   readonly nonces: NonceSource;
   readonly answers: Answers;
   readonly startup: StartupWindow;
@@ -60,17 +66,41 @@ export interface CallPathEvents {
   readonly trouble: (what: string, error: unknown) => void;
 }
 
+/** How a lane stands. */
+export interface LaneState {
+  /** `global`, or the account that it is for. */
+  readonly name: string;
+  readonly inFlight: number;
+  readonly waiting: number;
+  readonly byClass: Readonly<Record<LaneClass, number>>;
+}
+
 /** The opened path of private calls, and what may be seen of it. */
 export interface CallPath {
   readonly proxy: Proxy;
   readonly waiting: number;
   readonly inFlight: number;
+  readonly lanes: () => readonly LaneState[];
+  /** How many calls of each client wait, for one account or for all. */
+  readonly waitingByClient: (account?: string) => ReadonlyMap<string, number>;
   /** Points that an account's key has spent, as far as is known. */
   readonly callCounter: (account: string) => number;
   readonly engineCounter: (account: string) => number;
+  readonly counterLimits: (account: string) => {
+    readonly call: CounterLimits;
+    readonly engine: CounterLimits;
+  };
   /** Seconds until an account's key is tried again; 0 while its breaker is closed. */
   readonly breakerSeconds: (account: string) => number;
+  /** Why an account's key is not used; undefined while it is. */
+  readonly breakerReason: (account: string) => TripReason | undefined;
   readonly clockOffsetMs: number;
+  /** Asks Kraken about an account's key, before all calls that wait. Rejects with ProxyError when nothing was sent. */
+  examine(account: string): Promise<KeyAnswer>;
+  /** Calls of a client that wait are answered EService:Busy, certainly not sent. Gives their number. */
+  drop(client: string, account: string | undefined): number;
+  /** The config has changed. */
+  refresh(): void;
   /** Fails what waits, lets what is in flight end for at most `graceMs`, then drops the connections. */
   close(graceMs: number): Promise<void>;
 }
@@ -79,44 +109,69 @@ export interface CallPath {
 const OWN_WAIT_MS = 10_000;
 /** A question must not hold the slot for long, ms. */
 const QUESTION_MS = 5_000;
+const PAUSED = 'an operator has paused these calls: certainly not sent';
+const DROPPED = 'an operator has dropped the calls that waited: certainly not sent';
 /** Until Kraken's timer is tried to be armed again, ms. */
 const REARM_MS = 1_000;
-const UNPACED = { begin: unspent, end: nothing, full: nothing, holdUntil: nothing };
 
 /** Opens all parts that a private call meets. */
 export function openCallPath(parts: CallPathParts): CallPath {
-  const { config, accounts, events, nonces, status, startup } = parts;
-  const { pacing, orders, queue } = config;
-  const tierOf = new Map(config.accounts.map(({ name, tier }) => [name, tier]));
-  const accountOf = new Map(accounts.map((account) => [account.fingerprint, account]));
-  const nameOf = (fingerprint: string): string => accountOf.get(fingerprint)?.name ?? '';
-  const tier = (account: string): 'starter' | 'intermediate' | 'pro' => tierOf.get(account) ?? 'intermediate';
+  const { config, accounts, events, nonces, status, startup, holds } = parts;
+  const nameOf = (fingerprint: string): string => accounts.withKey(fingerprint)?.name ?? '';
+  const keyOf = (name: string): string => accounts.named(name)?.fingerprint ?? '';
+  const tier = (account: string): Config['accounts'][number]['tier'] =>
+    config.accounts.find(({ name }) => name === account)?.tier ?? 'intermediate';
+  const counterLimits: CallPath['counterLimits'] = (account) => ({
+    call: config.pacing.tiers[tier(account)],
+    engine: config.pacing.engineTiers[tier(account)],
+  });
 
-  const pacer = new Pacer({
-    counters: (fingerprint) => pacing.tiers[tier(nameOf(fingerprint))],
-    headroom: pacing.headroom,
-    reserve: pacing.reserve,
-  });
+  const pacer = new Pacer(
+    Object.assign(
+      liveView(() => config.pacing),
+      { counters: (fingerprint: string) => counterLimits(nameOf(fingerprint)).call },
+    ),
+  );
   const recent = new RecentOrders();
-  const engine = new EngineCounter({
-    limitsOf: (account) => pacing.engineTiers[tier(account)],
-    orders: recent,
-  });
+  const engine = new EngineCounter({ limitsOf: (account) => counterLimits(account).engine, orders: recent });
   const clock = new KrakenClock({ onSkew: events.skew, wallNow: steadyWallNow });
-  const costOf = ({ name, cost }: Endpoint): number => (pacing.enabled ? (pacing.costs[name] ?? cost) : 0);
-  const laneOptions = { ...queue, startup, ...(pacing.enabled ? { pacer } : {}) };
+  // A call that costs nothing neither waits nor counts.
+  const costOf = ({ name, cost }: Endpoint): number =>
+    config.pacing.enabled ? (config.pacing.costs[name] ?? cost) : 0;
+  const pauses = {
+    pauseOf: (client: string, fingerprint: string) =>
+      holds.isPausing && holds.pauseOf(client, nameOf(fingerprint)) !== undefined ? PAUSED : undefined,
+    onChange: (listener: () => void) => holds.onChange(listener),
+  };
+  const laneOptions = Object.assign(
+    liveView(() => config.queue),
+    { startup, pacer, pauses },
+  );
   const routes = new Routes(config.lanes, laneOptions, parts.connect);
-  const breakers = new Breakers({
-    ...config.breaker,
-    probe: (fingerprint) => probe(fingerprint),
-    onChange: (fingerprint, state) => {
-      events.breaker(nameOf(fingerprint), state);
-      if (state !== 'closed') dismiss(fingerprint);
-    },
-  });
+  const breakers = new Breakers(
+    Object.assign(
+      liveView(() => config.breaker),
+      {
+        probe: (fingerprint: string) => probe(fingerprint),
+        onChange: (fingerprint: string, state: BreakerState) => {
+          events.breaker(nameOf(fingerprint), state);
+          if (state !== 'closed') dismiss(fingerprint);
+        },
+      },
+    ),
+  );
   const sender = new Sender({
     nonces,
-    pacer: pacing.enabled ? pacer : UNPACED,
+    pacer: {
+      begin: (key, cost) => pacer.begin(key, cost),
+      end: (spent, counted) => pacer.end(spent, counted),
+      full: (key) => {
+        if (config.pacing.enabled) pacer.full(key);
+      },
+      holdUntil: (key, at) => {
+        if (config.pacing.enabled) pacer.holdUntil(key, at);
+      },
+    },
     breakers,
     engine,
     clock,
@@ -134,14 +189,16 @@ export function openCallPath(parts: CallPathParts): CallPath {
   };
   let isClosed = false;
   const hungUp = (): boolean => false;
-  const asking = new Map<Account, Promise<unknown>>();
+  const asking = new Map<string, Promise<unknown>>();
   // One at a time for an account: many lost orders must not take all turns for their questions.
   const askFor =
     (account: Account): AskKraken =>
     (name, form) => {
-      const asked = (asking.get(account) ?? Promise.resolve()).then(() => ask(account, name, form));
+      const before = asking.get(account.name) ?? Promise.resolve();
+      // Its key may have been replaced since.
+      const asked = before.then(() => ask(accounts.named(account.name) ?? account, name, form));
       asking.set(
-        account,
+        account.name,
         asked.catch(() => undefined),
       );
       return asked;
@@ -151,7 +208,7 @@ export function openCallPath(parts: CallPathParts): CallPath {
       sender.ask(name, form, { upstream, account, hungUp, timeoutMs: QUESTION_MS }, 'settling'),
     );
   const probe = async (fingerprint: string): Promise<ProbeAnswer> => {
-    const account = accountOf.get(fingerprint);
+    const account = accounts.withKey(fingerprint);
     if (account === undefined) return 'no-answer';
     return await join(account, 1, async (upstream) => await sender.probe({ upstream, account, hungUp }));
   };
@@ -159,14 +216,14 @@ export function openCallPath(parts: CallPathParts): CallPath {
     try {
       breakers.assertClosed(fingerprint);
     } catch (error) {
-      routes.of(fingerprint).lane.dismiss(fingerprint, error as Error);
+      routes.of(fingerprint).lane.dismiss(({ key }) => key === fingerprint, error as Error);
     }
   };
 
   const deadManSwitch = new DeadManSwitch({ onStruck: (account) => void rearm(account) });
   /** Kraken's timer has struck for one client: it is armed again for the others. */
   const rearm = async (name: string): Promise<void> => {
-    const account = accounts.find((one) => one.name === name);
+    const account = accounts.named(name);
     if (account === undefined) return;
     try {
       await join(account, 1, async (upstream) => {
@@ -200,10 +257,12 @@ export function openCallPath(parts: CallPathParts): CallPath {
     settlement,
     clock,
     askFor,
-    maxWaitMs: Math.max(queue.maxWaitMs, ...Object.values(queue.maxWaitMsOf).map((ms) => ms ?? 0)),
+    maxWaitMs: () =>
+      Math.max(config.queue.maxWaitMs, ...Object.values(config.queue.maxWaitMsOf).map((ms) => ms ?? 0)),
     onTrouble: events.trouble,
   });
   const reads = new SharedReads<UpstreamReply>();
+  const chargeOf: EngineCounter['chargeOf'] = (...call) => engine.chargeOf(...call);
   const attempt = new Attempt({
     sender,
     settlement,
@@ -218,12 +277,19 @@ export function openCallPath(parts: CallPathParts): CallPath {
     clients: parts.clients,
     policy: parts.policy,
     safety: new OrderSafety({
-      settle: orders.settle,
-      merge: pacing.merge,
-      chargeOf: pacing.engine === 'off' ? undefined : (...call) => engine.chargeOf(...call),
+      get settle() {
+        return config.orders.settle;
+      },
+      get merge() {
+        return config.pacing.merge;
+      },
+      get chargeOf() {
+        return config.pacing.engine === 'off' ? undefined : chargeOf;
+      },
     }),
     memory,
-    tokens: new SharedTokens(pacing.shareTokensMs),
+    holds,
+    tokens: new SharedTokens(() => config.pacing.shareTokensMs),
     routeOf: (account) => routes.of(account.fingerprint),
     breakers,
     problem: () => status.problem,
@@ -233,9 +299,13 @@ export function openCallPath(parts: CallPathParts): CallPath {
     reads,
     costOf,
     options: {
-      maxWaitMs: ({ callClass }) => queue.maxWaitMsOf[callClass] ?? queue.maxWaitMs,
-      engine: pacing.engine,
-      resend: orders.resend,
+      maxWaitMs: ({ callClass }) => config.queue.maxWaitMsOf[callClass] ?? config.queue.maxWaitMs,
+      get engine() {
+        return config.pacing.engine;
+      },
+      get resend() {
+        return config.orders.resend;
+      },
     },
     record: events.record,
   });
@@ -248,11 +318,53 @@ export function openCallPath(parts: CallPathParts): CallPath {
     get inFlight() {
       return routes.inFlight;
     },
-    callCounter: (name) => pacer.level(keyOf(accounts, name)),
+    lanes: () =>
+      [...routes.lanes].map(([key, { lane }]) => ({
+        name: key === 'global' ? key : nameOf(key),
+        inFlight: lane.inFlight,
+        waiting: lane.waiting,
+        byClass: Object.fromEntries(
+          LANE_CLASSES.map((laneClass) => [laneClass, lane.waitingOf(laneClass)]),
+        ) as LaneState['byClass'],
+      })),
+    waitingByClient: (name) => {
+      const waiting = new Map<string, number>();
+      for (const { lane } of routes.lanes.values()) {
+        for (const [client, count] of lane.waitingByClient(name && keyOf(name)))
+          waiting.set(client, (waiting.get(client) ?? 0) + count);
+      }
+      return waiting;
+    },
+    callCounter: (name) => pacer.level(keyOf(name)),
     engineCounter: (name) => engine.highest(name),
-    breakerSeconds: (name) => breakers.remainingSeconds(keyOf(accounts, name)),
+    counterLimits,
+    breakerSeconds: (name) => breakers.remainingSeconds(keyOf(name)),
+    breakerReason: (name) => breakers.reasonOf(keyOf(name)),
     get clockOffsetMs() {
       return clock.offsetMs;
+    },
+    examine: async (name) => {
+      const account = accounts.named(name);
+      if (account === undefined) throw new ProxyError('invalid-key', `there is no account ${name}`);
+      breakers.assertClosed(account.fingerprint);
+      return await join(account, costOf(endpointOf('GetApiKeyInfo')), (upstream) =>
+        sender.examine({ upstream, account, hungUp, timeoutMs: QUESTION_MS }),
+      );
+    },
+    drop: (client, name) => {
+      const key = name && keyOf(name);
+      let dropped = 0;
+      for (const { lane } of routes.lanes.values())
+        dropped += lane.dismiss(
+          (call) => call.client === client && (key === undefined || call.key === key),
+          new ProxyError('queue-timeout', DROPPED, { detail: DROPPED }),
+        );
+      return dropped;
+    },
+    refresh: () => {
+      pacer.refresh();
+      for (const key of breakers.keys()) if (accounts.withKey(key) === undefined) breakers.forget(key);
+      for (const { lane } of routes.lanes.values()) lane.look();
     },
     close: async (graceMs) => {
       isClosed = true;
@@ -262,16 +374,4 @@ export function openCallPath(parts: CallPathParts): CallPath {
       await routes.close(graceMs);
     },
   };
-}
-
-function keyOf(accounts: readonly Account[], name: string): string {
-  return accounts.find((account) => account.name === name)?.fingerprint ?? '';
-}
-
-function unspent(key: string, cost: number): ReturnType<Pacer['begin']> {
-  return { key, cost, ended: true };
-}
-
-function nothing(): void {
-  // Where nothing is paced there is nothing to count.
 }

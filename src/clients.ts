@@ -59,13 +59,17 @@ export interface Client {
   readonly expires: number | undefined;
 }
 
-export interface ClientsParts {
+/** Who may call. */
+export interface Callers {
   readonly accounts: readonly Account[];
   readonly defaultAccount: string | undefined;
   /** Undefined: every caller is a program on this machine and may use any account. */
   readonly clients: readonly Client[] | undefined;
   /** For a caller that no client names. */
   readonly otherwise: Rules;
+}
+
+export interface ClientsParts extends Callers {
   /** Wall clock, ms. */
   readonly now?: () => number;
 }
@@ -82,24 +86,32 @@ interface KnownClient extends Client {
 
 /** Says who calls (DESIGN 4): API-Key, then bearer, then certificate; then for which account. */
 export class Clients {
-  readonly #accounts: ReadonlyMap<string, Account>;
-  readonly #accountByKey: ReadonlyMap<string, Account>;
-  readonly #defaultAccount: Account | undefined;
-  readonly #clients: ReadonlyMap<string, KnownClient> | undefined;
-  readonly #certified: readonly KnownClient[];
-  readonly #otherwise: Rules;
+  #accounts: ReadonlyMap<string, Account> = new Map();
+  #accountByKey: ReadonlyMap<string, Account> = new Map();
+  #defaultAccount: Account | undefined;
+  #clients: ReadonlyMap<string, KnownClient> | undefined;
+  #certified: readonly KnownClient[] = [];
+  #otherwise: Rules;
   readonly #now: () => number;
 
-  constructor({ accounts, defaultAccount, clients, otherwise, now = Date.now }: ClientsParts) {
+  constructor({ now = Date.now, ...callers }: ClientsParts) {
+    this.#otherwise = callers.otherwise;
+    this.#now = now;
+    this.replace(callers);
+  }
+
+  /** From here on these may call. A client that is still there keeps the memory of the nonces it has used. */
+  replace({ accounts, defaultAccount, clients, otherwise }: Callers): void {
+    const former = this.#clients;
     this.#accounts = new Map(accounts.map((account) => [account.name, account]));
     this.#accountByKey = new Map(accounts.map((account) => [account.key, account]));
     this.#defaultAccount = defaultAccount === undefined ? undefined : this.#accounts.get(defaultAccount);
-    this.#clients = clients && new Map(clients.map((client) => [client.key, known(client)]));
+    this.#clients =
+      clients && new Map(clients.map((client) => [client.key, known(client, former?.get(client.key))]));
     this.#certified = [...(this.#clients?.values() ?? [])].filter(
       ({ certSubject }) => certSubject !== undefined,
     );
     this.#otherwise = otherwise;
-    this.#now = now;
   }
 
   /**
@@ -225,10 +237,13 @@ function sameText(one: string, other: string): boolean {
   return a.length === b.length && timingSafeEqual(a, b);
 }
 
-function known(client: Client): KnownClient {
+/** With the same window the guard goes on: a reload must not make calls good again that were used. */
+function known(client: Client, former: KnownClient | undefined): KnownClient {
+  const isAlike = former?.nonceWindow === client.nonceWindow;
+  const guard = client.nonceWindow === 'off' ? undefined : new ReplayGuard(client.nonceWindow);
   return {
     ...client,
-    replays: client.nonceWindow === 'off' ? undefined : new ReplayGuard(client.nonceWindow),
+    replays: isAlike ? former.replays : guard,
     comesFrom: addressCheck(client.sources),
   };
 }

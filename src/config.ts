@@ -25,10 +25,12 @@ import {
   type ConfigMistake,
 } from './config/mistakes.js';
 import { isObject, References } from './config/references.js';
-import { configJsonSchema, configSchema, type LogLevel } from './config/schema.js';
+import type { TwinMode } from './config/operator-schema.js';
+import { configJsonSchema, configSchema, type LogFormat, type LogLevel } from './config/schema.js';
+import { Secret } from './secret.js';
 
 export { ConfigError, configJsonSchema, RESERVED_NAMES };
-export type { AccountConfig, ClientConfig, ConfigMistake, LogLevel, Tier };
+export type { AccountConfig, ClientConfig, ConfigMistake, LogFormat, LogLevel, Tier, TwinMode };
 
 /** Every option in force. What each means, its unit and its limits stand in `config/schema.ts`. */
 export interface Config {
@@ -46,7 +48,13 @@ export interface Config {
       | { readonly certFile: string; readonly keyFile: string; readonly clientCaFile: string | undefined }
       | undefined;
   };
-  readonly ops: { readonly host: string; readonly port: number; readonly hosts: readonly string[] };
+  readonly ops: {
+    readonly host: string;
+    readonly port: number;
+    readonly hosts: readonly string[];
+    /** Undefined: operators are heard on loopback only. */
+    readonly token: Secret | undefined;
+  };
   /** `url` is `sandbox` or an origin such as `https://api.kraken.com`, without a slash at the end. */
   readonly upstream: { readonly url: string; readonly timeoutMs: number };
   /** `file` is absolute. */
@@ -89,7 +97,21 @@ export interface Config {
   readonly defaultAccount: string | undefined;
   /** Undefined: any program on this machine may use any account. */
   readonly clients: readonly ClientConfig[] | undefined;
-  readonly log: { readonly level: LogLevel };
+  readonly doctor: {
+    readonly enabled: boolean;
+    readonly intervalMs: number;
+    readonly twin: TwinMode;
+    readonly expiryDays: number;
+  };
+  /** `file` is absolute. */
+  readonly journal: {
+    readonly enabled: boolean;
+    readonly file: string;
+    readonly maxBytes: number;
+    readonly maxAgeMs: number;
+    readonly keep: number;
+  };
+  readonly log: { readonly level: LogLevel; readonly format: LogFormat };
   /** What is allowed but probably not meant, one sentence each, free of secrets; for the start log. */
   readonly warnings: readonly string[];
 }
@@ -154,15 +176,19 @@ export function parseConfig(text: string, options: ParseOptions): Config {
     listenHost: shape.data?.listen.host ?? '127.0.0.1',
     hasClientCa: at(raw, ['listen', 'tls', 'clientCaFile']) !== undefined,
   });
+  const token = readToken(raw, references);
+  let schema: object | undefined;
+  const schemaOf = (): object => (schema ??= configJsonSchema()); // takes its time, and is rarely needed
   const mistakes = [
     ...json.oddKeys.map(oddKeyMistake),
-    ...(shape.error?.issues ?? []).flatMap((issue) => shapeMistakes(issue, raw)),
+    ...(shape.error?.issues ?? []).flatMap((issue) => shapeMistakes(issue, raw, schemaOf)),
     ...relationMistakes(raw),
+    ...journalMistakes(raw, fromFolder),
     ...references.mistakes,
   ];
   if (!shape.success || mistakes.length > 0) throw new ConfigError(file, unique(mistakes));
   const { listen, ops, upstream, nonce, startup, lanes, queue, defaultAccount, log } = shape.data;
-  const { pacing, publicCalls, orders, breaker } = shape.data;
+  const { pacing, publicCalls, orders, breaker, doctor, journal } = shape.data;
   const { port, maxBodyBytes, bodyTimeoutMs, tls } = listen;
   return {
     file,
@@ -178,7 +204,7 @@ export function parseConfig(text: string, options: ParseOptions): Config {
         clientCaFile: tls.clientCaFile && fromFolder(tls.clientCaFile),
       },
     },
-    ops: { ...ops, host: bindHost(ops.host) ?? ops.host, hosts: hostNames(ops) },
+    ops: { host: bindHost(ops.host) ?? ops.host, port: ops.port, hosts: hostNames(ops), token },
     upstream: { ...upstream, url: upstreamOrigin(upstream.url) ?? upstream.url },
     nonce: { ...nonce, file: fromFolder(nonce.file) },
     startup,
@@ -191,9 +217,38 @@ export function parseConfig(text: string, options: ParseOptions): Config {
     accounts,
     defaultAccount,
     clients: shape.data.clients === undefined ? undefined : clients,
+    doctor,
+    journal: { ...journal, file: fromFolder(journal.file ?? `${nonce.file}${JOURNAL}`) },
     log,
-    warnings: [...listenWarnings(listen), ...opsWarnings(ops), ...references.warnings],
+    warnings: [...listenWarnings(listen), ...opsWarnings(ops, token), ...references.warnings],
   };
+}
+
+/** Behind the path of the nonce state, so that two proxies do not share a journal by accident. */
+const JOURNAL = '.journal.jsonl';
+
+/** The journal must not take the place of a file that has another use. */
+function journalMistakes(raw: unknown, fromFolder: (path: string) => string): ConfigMistake[] {
+  const file = at(raw, ['journal', 'file']);
+  const state = at(raw, ['nonce', 'file']) ?? 'data/kraken_global_nonce.txt';
+  if (typeof file !== 'string' || typeof state !== 'string') return [];
+  const [journal, nonces] = [fromFolder(file), fromFolder(state)];
+  if (!journal.startsWith(nonces) || journal.endsWith('.jsonl')) return [];
+  const expected = 'a file of its own, not the nonce state nor one of those beside it';
+  return [{ path: 'journal.file', found: valueText(file), expected }];
+}
+
+/** A token that can be guessed would be none. */
+function readToken(raw: unknown, references: References): Secret | undefined {
+  const place = ['ops', 'token'];
+  const token = references.value(at(raw, place), place);
+  if (token === undefined) return undefined;
+  if (!/^[\x21-\x7e]{16,1024}$/.test(token)) {
+    const expected =
+      'at least 16 printable ASCII characters without spaces, such as openssl rand -hex 32 makes';
+    references.mistake(place, 'text that cannot be a token', expected);
+  }
+  return new Secret(token);
 }
 
 /** The tuning in force as flat text, free of secrets: for the metric `config_info` and the start log. */
@@ -219,12 +274,12 @@ export function describeTuning(config: Config): Record<string, string> {
 }
 
 /** What the schema finds in one place, in the operator's terms. */
-function shapeMistakes(issue: z.core.$ZodIssue, raw: unknown): ConfigMistake[] {
+function shapeMistakes(issue: z.core.$ZodIssue, raw: unknown, schemaOf: () => object): ConfigMistake[] {
   if (issue.code === 'unrecognized_keys') {
     // The scan of the text reports `__proto__`.
     return issue.keys
       .filter((key) => key !== '__proto__')
-      .map((key) => unknownKey([...issue.path, key], raw));
+      .map((key) => unknownKey([...issue.path, key], raw, schemaOf()));
   }
   if (issue.code === 'invalid_key') {
     const name = String(issue.path.at(-1));
@@ -236,9 +291,9 @@ function shapeMistakes(issue: z.core.$ZodIssue, raw: unknown): ConfigMistake[] {
   ];
 }
 
-function unknownKey(path: readonly PropertyKey[], raw: unknown): ConfigMistake {
+function unknownKey(path: readonly PropertyKey[], raw: unknown, schema: object): ConfigMistake {
   const found = kindOf(at(raw, path));
-  const known = keysAt(path.slice(0, -1));
+  const known = keysAt(path.slice(0, -1), schema);
   const meant = closestName(String(path.at(-1)), known);
   const expected =
     meant === undefined ? `only ${known.join(', ')}` : `a known option; did you mean ${meant}?`;
@@ -246,8 +301,8 @@ function unknownKey(path: readonly PropertyKey[], raw: unknown): ConfigMistake {
 }
 
 /** The options an object of the config may have, as the JSON schema lists them. */
-function keysAt(path: readonly PropertyKey[]): string[] {
-  let node: unknown = configJsonSchema();
+function keysAt(path: readonly PropertyKey[], schema: object): string[] {
+  let node: unknown = schema;
   for (const segment of path) node = at(node, ['properties', segment]) ?? at(node, ['additionalProperties']);
   return Object.keys(at(node, ['properties']) ?? {}).filter((key) => key !== '$schema');
 }
@@ -259,6 +314,7 @@ function foundAt(raw: unknown, path: readonly PropertyKey[]): string {
     return path.length === 3 && path[2] === 'tier' ? valueText(value) : kindOf(value);
   if (path[0] === 'clients' && (path.length < 3 || path[2] === 'key' || path[2] === 'secret'))
     return kindOf(value);
+  if (path[0] === 'ops' && path[1] === 'token') return kindOf(value);
   if (path[0] === 'upstream' && typeof value === 'string') {
     if (value.includes('@')) return 'a URL with a user name or password';
     if (/[?#]/.test(value)) return 'a URL with a query or fragment';
@@ -347,12 +403,13 @@ interface ListenReach {
   readonly insecure: boolean;
 }
 
-function opsWarnings(ops: {
-  readonly host: string;
-  readonly hosts?: readonly string[] | undefined;
-}): string[] {
+function opsWarnings(
+  ops: { readonly host: string; readonly hosts?: readonly string[] | undefined },
+  token: Secret | undefined,
+): string[] {
   if (isLoopback(ops.host)) return [];
-  const reach = `ops.host: whoever reaches ${ops.host} can read metrics, account names among them`;
+  const closed = token === undefined ? '; the page and the admin API are closed without ops.token' : '';
+  const reach = `ops.host: whoever reaches ${ops.host} can read metrics, account names among them${closed}`;
   if (ops.hosts !== undefined || !isWildcard(ops.host)) return [reach];
   return [`${reach}; name in ops.hosts what the scraper calls this host, or it is refused`];
 }

@@ -10,12 +10,20 @@ export type CallOutcome = 'executed' | 'refused' | 'unknown' | 'not-sent';
 /** Everything that is ever said about one call. No key, signature, otp, body or reply is among it. */
 export interface CallRecord {
   readonly requestId: string;
+  /** When it arrived, unix ms. */
+  readonly arrivedAt: number;
   client: string;
   account: string;
   /** The endpoint's bounded label. */
   endpoint: string;
-  /** Decimal text. */
+  /** The last one drawn for it, decimal text. */
   nonce: string | undefined;
+  /** All that were drawn for it. */
+  sends: Send[];
+  /** The bytes that left last, else those that came: for the journal's digest, and nothing else. */
+  body: Buffer | undefined;
+  /** The transactions that Kraken's answer names. */
+  txids: readonly string[];
   /** Time in the lane, ms. */
   waitMs: number | undefined;
   /** From the first byte out to the last byte in, ms. */
@@ -44,6 +52,14 @@ export interface CallRecord {
   isMerged: boolean;
 }
 
+/** A nonce drawn for a call. */
+export interface Send {
+  /** Rises by one with every nonce of this run of the process. */
+  readonly draw: number;
+  /** Decimal text. */
+  readonly nonce: string;
+}
+
 export interface ReportedRule {
   readonly rule: string;
   readonly reason: string;
@@ -53,10 +69,14 @@ export interface ReportedRule {
 export function newCallRecord(requestId: string, endpoint: string): CallRecord {
   return {
     requestId,
+    arrivedAt: Date.now(),
     client: 'unknown',
     account: 'unknown',
     endpoint,
     nonce: undefined,
+    sends: [],
+    body: undefined,
+    txids: [],
     waitMs: undefined,
     upstreamMs: undefined,
     totalMs: 0,
@@ -100,14 +120,14 @@ export interface LogOutput extends DestinationStream {
  * 100 ms late. When nobody reads them any more (a closed or a full pipe), lines are lost: trading does not stop
  * for its log. pino's own destination is not used, because its last flush blocks the exit on a full pipe.
  */
-export function createLogOutput(stream: Writable): LogOutput {
+export function createLogOutput(stream: Writable, format: (line: string) => string = asItIs): LogOutput {
   stream.on('error', () => undefined);
   let lines: string[] = [];
   let timer: NodeJS.Timeout | undefined;
   const pass = (done?: () => void): void => {
     clearTimeout(timer);
     timer = undefined;
-    const text = stream.writableLength > MAX_UNREAD_BYTES ? '' : lines.join('');
+    const text = stream.writableLength > MAX_UNREAD_BYTES ? '' : lines.map(format).join('');
     lines = [];
     if (text !== '' || done !== undefined) stream.write(text, done);
   };
@@ -122,6 +142,10 @@ export function createLogOutput(stream: Writable): LogOutput {
         pass(resolve);
       }),
   };
+}
+
+function asItIs(line: string): string {
+  return line;
 }
 
 /** ISO times, made once a millisecond: under load many lines share one. */

@@ -1,17 +1,22 @@
 #!/usr/bin/env node
+import { fstatSync } from 'node:fs';
 import { createInterface } from 'node:readline/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { setFlagsFromString } from 'node:v8';
 import { newClient } from './cli/client.js';
+import { runDoctor } from './cli/doctor-command.js';
+import { explainCall, tailJournal, verifyJournal } from './cli/journal.js';
 import { importNonce, jumpNonce, showNonce } from './cli/nonce.js';
 import { UsageError, type Terminal } from './cli/terminal.js';
 import { configJsonSchema, loadConfig, type Config } from './config.js';
 import { CertificateFiles } from './http/tls-certificates.js';
 import { createLog, createLogOutput } from './log.js';
+import { formatFor } from './log-format.js';
 import { DEMO_KEYS } from './sandbox/demo-keys.js';
 import { openSandbox } from './sandbox/sandbox.js';
 import { openServer, type Server } from './server.js';
+import { ServiceManager } from './service-manager.js';
 import { readVersion } from './version.js';
 
 const HELP = `kraken-signing-proxy: the one place where a trading shop's Kraken keys live
@@ -23,6 +28,11 @@ const HELP = `kraken-signing-proxy: the one place where a trading shop's Kraken 
   kraken-signing-proxy nonce jump --by 1h [--account NAME] [--yes]
                                           lift the floor of all keys, or of one account's
   kraken-signing-proxy client new NAME    make a key and a secret for a bot, print the config lines
+  kraken-signing-proxy doctor             examine the keys: what is wrong with them and what to do; 1 on an error
+  kraken-signing-proxy journal verify [--head HASH]
+                                          prove that nothing was changed or removed; 1 when it was
+  kraken-signing-proxy journal explain ID the story of a call, by nonce, request id or txid
+  kraken-signing-proxy journal tail [--lines N] [--follow]
   kraken-signing-proxy sandbox [--port N] [--delay-ms N]
                                           the stand-in for Kraken alone
   kraken-signing-proxy schema             the JSON schema of the config
@@ -30,7 +40,7 @@ const HELP = `kraken-signing-proxy: the one place where a trading shop's Kraken 
   --config FILE   default ./proxy.config.json
   --version, --help
 
-Exit codes: 0 asked to stop; 1 a bug; 75 try again (state owned by another process, lock lost, port taken);
+Exit codes: 0 asked to stop; 1 a bug, or a check that found something; 75 try again (state owned by another process, lock lost, port taken);
 78 bad config, bad command line or corrupt state.`;
 
 // Calls leave little behind: a heap that grows slowly stays below 130 MB after 100,000 calls, where Node's own pace goes
@@ -59,8 +69,12 @@ const terminal: Terminal = {
 };
 
 /** Commands of two words, and those that take something after them. */
-const GROUPS = new Set(['nonce', 'client']);
-const TAKES_OPERAND = new Set(['nonce import', 'client new']);
+const GROUPS = new Set(['nonce', 'client', 'journal']);
+const TAKES_OPERAND: Readonly<Record<string, string>> = {
+  'nonce import': 'a file: nonce import FILE',
+  'client new': 'a name: client new grid-bot',
+  'journal explain': 'a nonce, a request id or a txid: journal explain OQCLML-BW3P3-BUCMWZ',
+};
 
 async function main(): Promise<void> {
   // `| head` closes the pipe: what a command does must not end in the middle for its output.
@@ -79,16 +93,15 @@ async function main(): Promise<void> {
   const words = GROUPS.has(command) ? 1 : 0;
   const call = [command, ...rest.slice(0, words)].join(' ');
   const operands = rest.slice(words);
-  if (operands.length !== (TAKES_OPERAND.has(call) ? 1 : 0)) {
+  const needed = TAKES_OPERAND[call];
+  if (operands.length !== (needed === undefined ? 0 : 1)) {
     throw new UsageError(
-      operands.length === 0
-        ? `${call} needs a ${call === 'client new' ? 'name: client new grid-bot' : 'file: nonce import FILE'}`
-        : `what is "${operands.join(' ')}"? See --help`,
+      operands.length === 0 ? `${call} needs ${needed}` : `what is "${operands.join(' ')}"? See --help`,
     );
   }
   switch (call) {
     case 'serve':
-      return serve(config());
+      return serve(config(), config);
     case 'check':
       return check(config());
     case 'nonce show': {
@@ -103,6 +116,22 @@ async function main(): Promise<void> {
       newClient({ name: operands[0] ?? '', known: namesIn(config) }, terminal);
       return;
     }
+    case 'doctor':
+      return runDoctor(config(), readVersion(), terminal);
+    case 'journal verify':
+      return verifyJournal(config(), { head: values.head }, terminal);
+    case 'journal explain':
+      return explainCall(config(), operands[0] ?? '', terminal);
+    case 'journal tail':
+      return tailJournal(
+        config(),
+        {
+          lines: wholeNumber(values.lines, '--lines', 100_000),
+          follow: values.follow,
+          signal: interrupted(),
+        },
+        terminal,
+      );
     case 'sandbox':
       return sandbox(
         wholeNumber(values.port, '--port', 65_535),
@@ -127,15 +156,33 @@ function namesIn(config: () => Config): { accounts: string[]; clients: string[] 
   }
 }
 
+/** Aborted when the person at the terminal has seen enough. */
+function interrupted(): AbortSignal {
+  const controller = new AbortController();
+  process.once('SIGINT', () => controller.abort());
+  return controller.signal;
+}
+
 /** Runs the proxy until a signal, or until it cannot go on. */
-async function serve(config: Config): Promise<void> {
-  const destination = createLogOutput(process.stdout);
+async function serve(config: Config, readConfig: () => Config): Promise<void> {
+  const { env, stdout } = process;
+  const { dev, ino } = fstatSync(stdout.fd);
+  const reader = { isTTY: stdout.isTTY, env, output: `${dev}:${ino}` };
+  const destination = createLogOutput(stdout, formatFor({ format: config.log.format, ...reader }));
   const log = createLog({ level: config.log.level, destination });
   let server: Server | undefined;
   let ending = false;
+  const manager = new ServiceManager({
+    env,
+    // The ping itself says that the event loop turns; what else may be wrong, no restart would mend.
+    isWell: () => true,
+    onTrouble: (problem) => log.warn({ problem }, 'the service manager is not told'),
+  });
+  const state = (): string => (server?.isReady === true ? 'serving' : 'waiting to serve');
   const end = async (code: number): Promise<void> => {
     if (ending) return;
     ending = true;
+    manager.stopping();
     // Whatever hangs, a disk or a part of ours: the supervisor gets its exit code.
     const limit = config.upstream.timeoutMs + CLOSE_LIMIT_MS;
     setTimeout(() => void leave(code), limit).unref();
@@ -149,6 +196,7 @@ async function serve(config: Config): Promise<void> {
     await leave(code);
   };
   const leave = async (code: number): Promise<void> => {
+    await manager.close();
     await destination.flush(FLUSH_LIMIT_MS);
     await leaveNow(code);
   };
@@ -168,10 +216,21 @@ async function serve(config: Config): Promise<void> {
       void end(EXIT.stopped);
     });
   }
+  process.on('SIGHUP', () => {
+    if (server === undefined || ending) return;
+    manager.reloading();
+    // What came of it is in the log.
+    void server
+      .reload()
+      .catch(() => undefined)
+      .finally(() => manager.ready(state()));
+  });
   process.on('uncaughtException', fatal);
   process.on('unhandledRejection', fatal);
   try {
-    server = await openServer({ config, log, version: readVersion(), onFatal: fatal });
+    const onStop = (): void => void end(EXIT.stopped);
+    server = await openServer({ config, log, version: readVersion(), onFatal: fatal, readConfig, onStop });
+    manager.ready(state());
   } catch (error) {
     fatal(error);
   }
@@ -205,6 +264,9 @@ interface Arguments {
     readonly config: string;
     readonly by: string | undefined;
     readonly account: string | undefined;
+    readonly head: string | undefined;
+    readonly lines: string;
+    readonly follow: boolean;
     readonly port: string;
     readonly 'delay-ms': string;
     readonly yes: boolean;
@@ -222,6 +284,9 @@ function readArguments(): Arguments {
         config: { type: 'string', default: 'proxy.config.json' },
         by: { type: 'string' },
         account: { type: 'string' },
+        head: { type: 'string' },
+        lines: { type: 'string', default: '20' },
+        follow: { type: 'boolean', default: false, short: 'f' },
         port: { type: 'string', default: '8789' },
         'delay-ms': { type: 'string', default: '0' },
         yes: { type: 'boolean', default: false },
@@ -229,7 +294,7 @@ function readArguments(): Arguments {
         version: { type: 'boolean', default: false },
       },
     });
-    return { values: { ...values, by: values.by, account: values.account }, positionals };
+    return { values: { ...values, by: values.by, account: values.account, head: values.head }, positionals };
   } catch (error) {
     throw new UsageError(`${(error as Error).message}. See --help`);
   }
@@ -248,6 +313,7 @@ const BAD_CONFIG = new Set([
   'CorruptStateError',
   'SpendingError',
   'AnswersError',
+  'HoldsError',
   'UsageError',
 ]);
 
@@ -277,6 +343,7 @@ function exitCodeOf(error: unknown): number {
 main().catch((error: unknown) => {
   const code = exitCodeOf(error);
   const { message, stack } = error as Error;
-  process.stderr.write(`${code === EXIT.bug ? (stack ?? message) : message}\n`);
+  const isBug = code === EXIT.bug && (error as Error).name !== 'CheckFailed';
+  process.stderr.write(`${isBug ? (stack ?? message) : message}\n`);
   process.exitCode = code;
 });

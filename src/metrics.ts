@@ -1,6 +1,6 @@
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
 import { ERROR_CODES } from './errors.js';
-import type { CallRecord } from './log.js';
+import type { CallOutcome, CallRecord } from './log.js';
 
 const PREFIX = 'kraken_proxy_';
 const SECONDS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15];
@@ -11,7 +11,7 @@ const BURST_SECONDS = 60;
 /** What is read from the running parts when somebody scrapes. */
 export interface Gauges {
   /** Names of the accounts, for the gauges that tell them apart. */
-  readonly accounts: readonly string[];
+  readonly accounts: () => readonly string[];
   readonly callCounter: (account: string) => number;
   readonly engineCounter: (account: string) => number;
   readonly breakerSeconds: (account: string) => number;
@@ -20,7 +20,26 @@ export interface Gauges {
   readonly laneInFlight: () => number;
   readonly nonceLeadSeconds: () => number;
   readonly startupWindowOpen: () => boolean;
+  readonly ready: () => boolean;
+  /** What the key doctor found. */
+  readonly findings: () => readonly {
+    readonly account: string | undefined;
+    readonly code: string;
+    readonly severity: string;
+  }[];
+  /** What an operator, or the twin alarm, holds back. */
+  readonly holds: () => readonly {
+    readonly account?: string;
+    readonly client?: string;
+    readonly mode: string;
+  }[];
+  /** Undefined where no journal is kept. */
+  readonly journal: () =>
+    { readonly lines: number; readonly lost: number; readonly problem: string | undefined } | undefined;
 }
+
+/** Calls since the start, by what became of them. */
+export type CallTotals = Readonly<Record<CallOutcome, number>>;
 
 export interface Metrics {
   /** A call has ended. */
@@ -33,6 +52,11 @@ export interface Metrics {
   readonly stateWrite: (seconds: number, error: unknown) => void;
   /** Connects the gauges to the parts, once these exist. */
   readonly watch: (gauges: Gauges) => void;
+  /** The tuning in force is another. */
+  readonly retuned: (tuning: Readonly<Record<string, string>>) => void;
+  readonly totals: () => CallTotals;
+  /** Nonces per second: the mean of the last 10 s, and the most in one of the last 60. */
+  readonly nonceRates: () => { readonly mean: number; readonly highest: number };
   /** The Prometheus text. */
   readonly text: () => Promise<string>;
   readonly contentType: string;
@@ -62,6 +86,18 @@ export function createMetrics({ version, tuning, now = () => performance.now() }
       },
     });
   };
+  /** A total that is counted elsewhere. */
+  const counted = (name: string, help: string, read: (from: Gauges) => number): void => {
+    new Counter({
+      name: PREFIX + name,
+      help,
+      registers,
+      collect() {
+        this.reset();
+        this.inc(gauges === undefined ? 0 : read(gauges));
+      },
+    });
+  };
   const accountGauge = (
     name: string,
     help: string,
@@ -73,7 +109,8 @@ export function createMetrics({ version, tuning, now = () => performance.now() }
       labelNames: ['account'],
       registers,
       collect() {
-        for (const account of gauges?.accounts ?? [])
+        this.reset();
+        for (const account of gauges?.accounts() ?? [])
           if (gauges) this.set({ account }, read(gauges)(account));
       },
     });
@@ -185,12 +222,44 @@ export function createMetrics({ version, tuning, now = () => performance.now() }
     rate.highest(BURST_SECONDS),
   );
   info(registry, 'build_info', 'Version of the proxy and of Node.', { version, node: process.versions.node });
-  info(registry, 'config_info', 'The tuning in force.', tuning);
+  const tuningInfo = info(registry, 'config_info', 'The tuning in force.', tuning);
+  gauge('ready', '1 while calls are taken, as /readyz tells.', (from) => (from.ready() ? 1 : 0));
+  gauge('journal_failing', '1 while lines of the journal cannot be written.', (from) =>
+    from.journal()?.problem === undefined ? 0 : 1,
+  );
+  counted('journal_lines_total', 'Lines of the journal on disk.', (from) => from.journal()?.lines ?? 0);
+  counted('journal_lost_total', 'Lines of the journal that were lost.', (from) => from.journal()?.lost ?? 0);
+  new Gauge({
+    name: `${PREFIX}findings`,
+    help: 'What the key doctor has found, 1 each.',
+    labelNames: ['account', 'code', 'severity'],
+    registers,
+    collect() {
+      this.reset();
+      for (const { account = 'none', code, severity } of gauges?.findings() ?? [])
+        this.set({ account, code, severity }, 1);
+    },
+  });
+  new Gauge({
+    name: `${PREFIX}held`,
+    help: 'How many holds there are, by whose calls they are about.',
+    labelNames: ['target', 'mode'],
+    registers,
+    collect() {
+      this.reset();
+      for (const target of ['everything', 'account', 'client'])
+        for (const mode of ['pause', 'cancel-only', 'freeze']) this.set({ target, mode }, 0);
+      for (const { account, client, mode } of gauges?.holds() ?? [])
+        this.inc({ target: account ? 'account' : client ? 'client' : 'everything', mode });
+    },
+  });
+  const totals = { executed: 0, refused: 0, unknown: 0, 'not-sent': 0 };
 
   return {
     call: (record, errorClass) => {
       const { account, client, endpoint } = record;
       calls.inc({ account, client, endpoint, outcome: record.outcome });
+      totals[record.outcome]++;
       callSeconds.observe({ endpoint }, record.totalMs / 1_000);
       if (record.waitMs !== undefined) laneWaitSeconds.observe(record.waitMs / 1_000);
       if (record.upstreamMs !== undefined) upstreamSeconds.observe({ endpoint }, record.upstreamMs / 1_000);
@@ -214,6 +283,12 @@ export function createMetrics({ version, tuning, now = () => performance.now() }
     watch: (from) => {
       gauges = from;
     },
+    retuned: (labels) => {
+      tuningInfo.reset();
+      tuningInfo.set({ ...labels }, 1);
+    },
+    totals: () => ({ ...totals }),
+    nonceRates: () => ({ mean: rate.mean(RATE_SECONDS), highest: rate.highest(BURST_SECONDS) }),
     text: () => registry.metrics(),
     contentType: registry.contentType,
   };
@@ -266,7 +341,7 @@ function info(
   name: string,
   help: string,
   labels: Readonly<Record<string, string>>,
-): void {
+): Gauge {
   const gauge = new Gauge({
     name: PREFIX + name,
     help,
@@ -274,4 +349,5 @@ function info(
     registers: [registry],
   });
   gauge.set({ ...labels }, 1);
+  return gauge;
 }

@@ -3,6 +3,7 @@ import type { CallMemory } from './calls/call-memory.js';
 import type { Clients } from './clients.js';
 import { ProxyError } from './errors.js';
 import { Job, type PrivateCall } from './calls/job.js';
+import type { Holds } from './holds/holds.js';
 import type { Account } from './kraken/account.js';
 import { parseBody } from './kraken/body.js';
 import { endpointOf, type Endpoint } from './kraken/endpoints.js';
@@ -15,6 +16,7 @@ import type { SharedReads } from './lane/shared-reads.js';
 import { newCallRecord, type CallRecord } from './log.js';
 import type { OrderSafety } from './calls/order-safety.js';
 import type { EngineCounter } from './orders/engine-counter.js';
+import { txidsOf } from './orders/recent-orders.js';
 import type { Decision, Finding, Policy } from './policy/policy.js';
 import type { SharedTokens } from './calls/shared-tokens.js';
 import { HungUp, unreachable, type Sender, type Sending } from './calls/sender.js';
@@ -27,10 +29,11 @@ export interface Route {
 }
 
 export interface ProxyParts {
-  readonly clients: Clients;
+  readonly clients: Pick<Clients, 'identify'>;
   readonly policy: Pick<Policy, 'decide'>;
   readonly safety: OrderSafety;
   readonly memory: CallMemory;
+  readonly holds: Pick<Holds, 'assertAllowed'>;
   readonly tokens: SharedTokens;
   readonly routeOf: (account: Account) => Route;
   readonly breakers: Pick<Breakers, 'assertClosed'>;
@@ -54,6 +57,9 @@ export interface ProxyOptions {
   /** An order that certainly was not executed is sent once more. */
   readonly resend: boolean;
 }
+
+/** A batch has 15 orders. */
+const MOST_TXIDS = 15;
 
 /** A call under way. */
 export interface Answer {
@@ -95,12 +101,14 @@ export class Proxy {
     const started = performance.now();
     let decision: Decision | undefined;
     let job: Job | undefined;
+    let answer: UpstreamReply | undefined;
     try {
       const caller = clients.identify(call);
       const { client, rules, account } = caller;
       record.client = client;
       record.account = account.name;
       const bytes = await call.readBody();
+      record.body = bytes;
       const body = parseBody(bytes, call.contentType, { dropOtp: account.otp !== undefined });
       caller.verify(call, bytes, body.clientNonce);
 
@@ -113,16 +121,16 @@ export class Proxy {
 
       safety.prepare(job);
       const earlier = await memory.answerTo(job);
-      if (earlier !== undefined) return earlier;
+      if (earlier !== undefined) return (answer = earlier);
       enforce(decision, record);
 
       const token = tokens.find(job);
       if (token !== undefined) return token;
 
-      const reply = await this.#untilAnswered(job, decision);
-      await memory.keep(job, reply);
-      tokens.keep(job, reply, started);
-      return reply;
+      answer = await this.#untilAnswered(job, decision);
+      await memory.keep(job, answer);
+      tokens.keep(job, answer, started);
+      return answer;
     } catch (error) {
       if (error instanceof ProxyError) {
         record.ownError = error.code;
@@ -134,7 +142,11 @@ export class Proxy {
       record.totalMs = performance.now() - started;
       decision?.settle(record.outcome === 'executed' || record.outcome === 'unknown' ? 'maybe' : 'nothing');
       // Once the answer is on its way: the client does not wait for our bookkeeping.
-      setImmediate(this.#parts.record, record);
+      setImmediate(() => {
+        if (answer !== undefined && endpoint.class !== 'read' && record.outcome === 'executed')
+          record.txids = txidsOf(answer.body).slice(0, MOST_TXIDS);
+        this.#parts.record(record);
+      });
     }
   }
 
@@ -176,12 +188,12 @@ export class Proxy {
     const { routeOf, attempt, reads, engine, options, costOf } = this.#parts;
     const { record, account, endpoint, charge } = job;
     const { lane, upstream } = routeOf(account);
-    this.#assertMayGo(account);
+    this.#assertMayGo(job);
     const joined = performance.now();
     const inTurn = async (): Promise<Next> => {
       record.waitMs = (record.waitMs ?? 0) + performance.now() - joined;
       if (record.hungUp) throw new HungUp();
-      this.#assertMayGo(account);
+      this.#assertMayGo(job);
       if (!job.isDecided) {
         job.isDecided = true;
         const hungUp = (): boolean => record.hungUp;
@@ -219,9 +231,13 @@ export class Proxy {
     }
   }
 
-  /** Throws ProxyError `locked-out`, or `upstream-unreachable` while Kraken itself says that it takes no calls. */
-  #assertMayGo({ fingerprint }: Account): void {
-    this.#parts.breakers.assertClosed(fingerprint);
+  /**
+   * Throws ProxyError `permission-denied` for what an operator lets not through, `locked-out`, or `upstream-unreachable`
+   * while Kraken itself says that it takes no calls.
+   */
+  #assertMayGo({ account, caller, endpoint }: Job): void {
+    this.#parts.holds.assertAllowed(caller.client, account.name, endpoint);
+    this.#parts.breakers.assertClosed(account.fingerprint);
     const problem = this.#parts.problem();
     if (problem === undefined) return;
     throw new ProxyError('upstream-unreachable', problem, { retryAfterSeconds: 10, detail: problem });

@@ -1,36 +1,37 @@
 import { randomBytes } from 'node:crypto';
 import type { RequestListener } from 'node:http';
 import { getRequestListener } from '@hono/node-server';
-import { KnownAnswers } from './answers/known-answers.js';
-import { OwnedAnswers } from './answers/owned-answers.js';
-import { openCallPath, type CallPathEvents } from './call-path.js';
-import { Clients, type Client } from './clients.js';
-import { describeTuning, type ClientConfig, type Config } from './config.js';
+import { openCallPath } from './call-path.js';
+import { describeTuning, type Config } from './config.js';
 import { isLoopback } from './config/addresses.js';
+import { openDoctor } from './doctor-ward.js';
+import type { KeyFinding } from './doctor/findings.js';
+import { TwinAlarm } from './doctor/twin-alarm.js';
 import type { ProxyError } from './errors.js';
+import { createEvents } from './events.js';
 import { createApp } from './http/app.js';
 import { Listener } from './http/listener.js';
+import type { ActRecord } from './http/operator-api.js';
 import { createOps, type NotReady } from './http/ops.js';
+import { openPage } from './http/page.js';
 import { SlowDown } from './http/slow-down.js';
-import { createAccount } from './kraken/account.js';
-import { KrakenMarket } from './kraken/market.js';
-import { errorClass } from './kraken/outcome.js';
-import { createSigner } from './kraken/signature.js';
-import { SystemStatus } from './kraken/system-status.js';
+import { CertificateFiles } from './http/tls-certificates.js';
+import { InForce, type Reloaded } from './in-force.js';
 import { Upstream } from './kraken/transport.js';
-import { PublicBudget } from './lane/public-budget.js';
 import { StartupWindow } from './lane/startup.js';
-import { logCall, type CallRecord, type Log } from './log.js';
-import { createMetrics, type Metrics } from './metrics.js';
-import { FileStore } from './nonce/file-store.js';
-import { OwnedNonces } from './nonce/owned-nonces.js';
-import { NonceSequence } from './nonce/sequence.js';
-import { OwnedLedger } from './policy/owned-ledger.js';
+import { liveView } from './live-view.js';
+import type { Log } from './log.js';
+import { createMetrics } from './metrics.js';
+import { NonceJumps } from './nonce/nonce-jump.js';
+import { OperatorControls } from './operator-controls.js';
+import { CallHistory } from './operator/call-history.js';
+import { RecentCalls } from './operator/recent-calls.js';
+import { needsLedger, OwnedState } from './owned-state.js';
 import { Policy } from './policy/policy.js';
-import { Spending } from './policy/spending.js';
-import { UNNAMED_RULES } from './policy/unnamed-rules.js';
 import { PublicApi } from './public-api.js';
+import { openPublicSide } from './public-side.js';
 import { openSandbox, type Sandbox } from './sandbox/sandbox.js';
+import { statusOf } from './status.js';
 import { warmUp } from './warm-up.js';
 
 export interface ServerOptions {
@@ -39,6 +40,12 @@ export interface ServerOptions {
   readonly version: string;
   /** The proxy cannot go on: the nonce state was lost, or a standby could not take over. Nothing is signed any more. */
   readonly onFatal: (error: unknown) => void;
+  /** Reads the config anew, for a reload; throws ConfigError. Default: there is none to be read. */
+  readonly readConfig?: () => Config;
+  /** False: nobody is served; for a look at the keys. Default true. */
+  readonly listens?: boolean;
+  /** An operator wants the process to stop in order. */
+  readonly onStop?: () => void;
   /** Default: one by the process's own clock. */
   readonly slowDown?: SlowDown;
 }
@@ -48,11 +55,18 @@ export interface Server {
   /** Where clients call, such as http://127.0.0.1:8787; empty while a standby waits for its port. */
   readonly url: string;
   readonly opsUrl: string;
+  /** Calls are taken. */
+  readonly isReady: boolean;
+  /** The latest line of the journal, to be noted elsewhere; undefined where none is kept. */
+  readonly journalHead: string | undefined;
+  /** Examines every key now. Never rejects. */
+  examine(): Promise<readonly KeyFinding[]>;
+  /** Puts the config as it is now on disk in force. Rejects, and changes nothing, when it is no good. */
+  reload(): Promise<Reloaded>;
   /** Stops in order: nothing new, what waits fails, what is in flight ends, the floor is written, the lock released. */
   close(): Promise<void>;
 }
 
-const PUBLIC_CONNECTIONS = 8;
 /** For answers that are written already to reach their clients. */
 const LAST_ANSWERS_MS = 250;
 /** Beyond an attempt's own timeout, for its answer to reach the client. */
@@ -63,57 +77,69 @@ const CLOSE_GRACE_MS = 1_000;
  * for the state. Rejects with the error of the part that could not be opened; then nothing is left open.
  */
 export async function openServer(options: ServerOptions): Promise<Server> {
-  const { config, log, version, onFatal, slowDown = new SlowDown() } = options;
-  const tuning = describeTuning(config);
-  const metrics = createMetrics({ version, tuning });
+  const { log, version, onFatal, slowDown = new SlowDown() } = options;
+  const inForce = new InForce(options.config);
+  const { config } = inForce; // for what does not change while the process runs
+  const run = randomBytes(4).toString('hex');
+  const startedAt = Date.now();
+  const metrics = createMetrics({ version, tuning: describeTuning(config) });
+  const page = await openPage();
   const sandbox = config.upstream.url === 'sandbox' ? await openBuiltInSandbox(config) : undefined;
   const url = sandbox?.url ?? config.upstream.url;
+  const userAgent = `kraken-signing-proxy/${version}`;
 
   // The parts of a call's path, in the order in which it meets them.
-  const accounts = config.accounts.map(createAccount);
-  const clients = new Clients({
-    accounts,
-    defaultAccount: config.defaultAccount,
-    clients: config.clients?.map(createClient),
-    otherwise: UNNAMED_RULES,
+  const twins = new TwinAlarm();
+  const state = new OwnedState({
+    ...{ log, version, run },
+    config: () => inForce.config,
+    keys: () => Object.fromEntries(inForce.accounts.all.map(({ name, fingerprint }) => [name, fingerprint])),
+    onNonce: (fingerprint, nonce) => {
+      metrics.nonceIssued();
+      twins.drawn(fingerprint, nonce);
+    },
+    onWrite: (seconds, error) => {
+      metrics.stateWrite(seconds, error);
+      if (error !== undefined)
+        log.error({ err: error }, 'the nonce state was not written: the lanes stand still');
+    },
   });
-  const startup = new StartupWindow(config.startup);
-  const nonces = new OwnedNonces(metrics.nonceIssued, config.nonce.liftMs);
-  const userAgent = `kraken-signing-proxy/${version}`;
-  const budget = new PublicBudget({ ...config.publicCalls, maxWaitMs: config.queue.maxWaitMs });
-  const publicUpstream = new Upstream({ ...config.upstream, url, connections: PUBLIC_CONNECTIONS });
-  // Of its own: a flood of public calls must not hold up the price that an order waits for.
-  const ownUpstream = new Upstream({ ...config.upstream, url, connections: 2 });
-  const askPublic = (path: string): Promise<Buffer> => {
-    budget.takeNow();
-    return getPublic(ownUpstream, path, userAgent);
+  const { nonces, answers, holds } = state;
+  const publicSide = openPublicSide({ url, userAgent, log, config: () => inForce.config });
+  const { status, market } = publicSide;
+  const startup = new StartupWindow(liveView(() => inForce.config.startup));
+  const history = new CallHistory();
+  const recent = new RecentCalls();
+  const journal = (): OwnedState['journal'] => state.journal;
+  const onInvalidNonce = (name: string, nonce: string): void => {
+    const account = inForce.accounts.named(name);
+    if (account !== undefined) doctor.refused(account.fingerprint, BigInt(nonce));
   };
-  const market = new KrakenMarket({ send: askPublic });
-  const status = new SystemStatus({
-    ask: () => askPublic('/0/public/SystemStatus'),
-    onChange: (is) =>
-      log[is === undefined || is === 'online' ? 'info' : 'warn'](
-        { status: is },
-        'what Kraken says about itself',
-      ),
-  });
-  const ledger = new OwnedLedger();
-  const answers = new OwnedAnswers();
-  const policy = new Policy({ market, spending: ledger });
-  const events = createEvents(log, metrics);
+  const events = createEvents({ log, metrics, history, recent, journal, onInvalidNonce });
   const path = openCallPath({
-    ...{ config, accounts, clients, policy, nonces, answers, startup, status, events },
+    ...{ nonces, answers, holds, startup, status, events },
+    config: liveView(() => inForce.config),
+    accounts: inForce.accounts,
+    clients: inForce.clients,
+    policy: new Policy({ market, spending: state.ledger }),
     connect: () => new Upstream({ ...config.upstream, url, connections: 1 }),
   });
-  const publicApi = new PublicApi({ upstream: publicUpstream, record: events.record, budget });
+  const publicApi = new PublicApi({
+    upstream: publicSide.upstream,
+    budget: publicSide.budget,
+    record: events.record,
+  });
+  const askTime = (): Promise<Buffer> => publicSide.ask('/0/public/Time');
+  const doctor = openDoctor({ inForce, path, holds, twins, askTime, log, journal });
 
   // What happens around it.
   const stop = new AbortController();
-  const notReady = new Map<NotReady['reason'], NotReady>();
+  const explained = new Map<NotReady['reason'], NotReady>();
   const explain = (reason: NotReady['reason'], detail: string): void => {
-    notReady.set(reason, { reason, detail });
+    explained.set(reason, { reason, detail });
     nonces.explain(detail);
   };
+  const notReady = (): NotReady[] => reasonsOf(explained, nonces.problem);
   const refused = (requestId: string | undefined, error: ProxyError): void => {
     metrics.refusedRequest(error.code);
     log.warn({ requestId, error: error.code, reason: error.message }, 'refused');
@@ -122,23 +148,42 @@ export async function openServer(options: ServerOptions): Promise<Server> {
     ...config.listen,
     publicApi,
     userAgent,
-    nextRequestId: createRequestIds(),
+    nextRequestId: createRequestIds(run),
     slowDown,
     refused,
     log,
   };
   const app = createApp({ ...appParts, proxy: path.proxy });
+  const findings = (): typeof doctor.findings => doctor.findings;
+  const controls = new OperatorControls({
+    ...{ inForce, state, path, startup, history, recent, doctor },
+    jumps: new NonceJumps({ nonces }),
+    status: () =>
+      statusOf({
+        ...{ version, startedAt, inForce, state, path, startup, metrics, findings, notReady },
+        krakenStatus: status,
+      }),
+    reload: () => reload(),
+    stop: () => options.onStop?.(),
+  });
+  const acted = (act: ActRecord): void => {
+    state.journal?.act(act);
+    log.info({ ...act }, 'operator');
+  };
   const ops = createOps({
+    ...{ controls, version, notReady, acted },
     hosts: config.ops.hosts,
+    onLoopback: isLoopback(config.ops.host),
+    token: () => inForce.config.ops.token,
     metrics: async () => ({ text: await metrics.text(), contentType: metrics.contentType }),
-    notReady: () => reasonsOf(notReady, nonces.problem),
-    startupWindow: startup,
-    actsAllowed: isLoopback(config.ops.host),
+    findings: () => doctor.findings.map((one) => ({ ...one, account: one.account ?? null })),
+    page: (asked, ifNoneMatch) => page.get(asked, ifNoneMatch),
     refused: (error) => refused(undefined, error),
-    acted: (act) => log.info({ act }, 'operator'),
+    badToken: (attempt) => log.warn({ ...attempt }, 'a wrong token on the operator’s listener'),
+    failed: (error) => log.error({ err: error }, 'a bug: the operator’s listener failed'),
   });
   metrics.watch({
-    accounts: accounts.map(({ name }) => name),
+    accounts: () => inForce.accounts.all.map(({ name }) => name),
     laneWaiting: () => path.waiting,
     laneInFlight: () => path.inFlight,
     callCounter: path.callCounter,
@@ -147,6 +192,10 @@ export async function openServer(options: ServerOptions): Promise<Server> {
     clockOffsetSeconds: () => path.clockOffsetMs / 1_000,
     nonceLeadSeconds: () => nonces.leadSeconds,
     startupWindowOpen: () => startup.isOpen,
+    ready: () => notReady().length === 0,
+    findings,
+    holds: () => holds.all,
+    journal: () => state.journal?.state,
   });
 
   const listeners: Listener[] = [];
@@ -163,11 +212,12 @@ export async function openServer(options: ServerOptions): Promise<Server> {
     const tls = config.listen.tls && { ...config.listen.tls, onReload };
     for (const [handle, address] of [
       [app, { ...config.listen, tls }],
-      [toListener(ops.fetch), { ...config.ops, tls: undefined }],
+      [toListener(ops.app.fetch), { ...config.ops, tls: undefined }],
     ] as const) {
       listeners.push(await Listener.open(handle, { ...address, requestTimeoutMs, waitForPort }));
     }
     const [callUrl = '', opsUrl = ''] = listeners.map((listener) => listener.url);
+    const tuning = describeTuning(inForce.config);
     log.info({ url: callUrl, ops: opsUrl, upstream: url, version, tuning }, 'listening');
     // With clients, or a certificate of one's own, curl needs more than a line can know.
     if (config.clients === undefined && tls === undefined)
@@ -175,44 +225,54 @@ export async function openServer(options: ServerOptions): Promise<Server> {
   };
   const own = async (): Promise<void> => {
     explain('starting', 'the nonce state is being opened');
-    const store = await FileStore.open(config.nonce.file, {
-      standby: config.nonce.standby,
+    const { standby } = config.nonce;
+    const file = await state.own({
       signal: stop.signal,
       onWaiting: (holder) => {
-        if (config.nonce.standby) notReady.delete('starting');
-        if (config.nonce.standby) explain('standby', `hot standby: the nonce state is owned by ${holder}`);
-        const waitsFor = config.nonce.standby
-          ? 'standby: waiting to take over'
-          : 'locked: watching whether its holder lives';
-        log.info({ holder }, waitsFor);
+        if (standby) explained.delete('starting');
+        if (standby) explain('standby', `hot standby: the nonce state is owned by ${holder}`);
+        log.info(
+          { holder },
+          standby ? 'standby: waiting to take over' : 'locked: watching whether its holder lives',
+        );
       },
       onLost: (error) => {
         explain('not-owner', error.message);
         onFatal(error);
       },
     });
-    if (store.initial === undefined)
-      log.warn({ file: store.file }, 'no nonce state yet: starting from the clock');
-    const onWrite = (seconds: number, error: unknown): void => {
-      metrics.stateWrite(seconds, error);
-      if (error !== undefined)
-        log.error({ err: error }, 'the nonce state was not written: the lanes stand still');
-    };
-    try {
-      // Beside the state and under its lock, so that only one process keeps it.
-      answers.own(await KnownAnswers.open(`${store.file}.answers`));
-      if (needsLedger(config)) ledger.own(await Spending.open(`${store.file}.spending`));
-      nonces.own(await NonceSequence.open(store, { reserveMs: config.nonce.reserveMs, onWrite }));
-    } catch (error) {
-      await Promise.allSettled([answers.close(), ledger.close()]);
-      await store.close();
-      throw error;
-    }
-    if (stop.signal.aborted) await nonces.close(); // asked to stop in the meantime
     startup.open();
-    notReady.delete('starting');
-    notReady.delete('standby');
-    log.info({ file: store.file }, 'ready: the nonce state is ours');
+    explained.delete('starting');
+    explained.delete('standby');
+    log.info({ file }, 'ready: the nonce state is ours');
+    for (const hold of holds.all) log.warn({ ...hold }, 'held since before the start');
+    if (inForce.config.doctor.enabled && !stop.signal.aborted) void doctor.start();
+  };
+
+  const takeOver = async (): Promise<Reloaded> => {
+    if (options.readConfig === undefined) throw new Error('there is no config to be read anew');
+    const next = options.readConfig(); // throws what is wrong with it
+    const { config: planned, ...reloaded } = inForce.plan(next);
+    if (next.listen.tls !== undefined) await CertificateFiles.load(next.listen.tls);
+    if (needsLedger(planned)) await state.openLedger();
+    inForce.replace(planned);
+    log.level = planned.log.level;
+    metrics.retuned(describeTuning(planned));
+    path.refresh();
+    for (const warning of planned.warnings) log.warn(warning);
+    log.info({ ...reloaded }, 'config reloaded');
+    state.journal?.note('reload', { ...reloaded });
+    for (const listener of listeners) await listener.checkCertificates();
+    if (planned.doctor.enabled) void doctor.examine(); // the keys may be others
+    return reloaded;
+  };
+  let reloading: Promise<unknown> = Promise.resolve();
+  const reload = (): Promise<Reloaded> => {
+    const reloaded = reloading.then(takeOver);
+    reloading = reloaded.catch((error: unknown) =>
+      log.error({ err: error }, 'the config was not reloaded: the former one stays in force'),
+    );
+    return reloaded;
   };
 
   let closing: Promise<void> | undefined;
@@ -220,18 +280,14 @@ export async function openServer(options: ServerOptions): Promise<Server> {
     explain('shutting-down', 'the proxy is stopping');
     stop.abort();
     const graceMs = config.upstream.timeoutMs + CLOSE_GRACE_MS;
+    ops.close();
     for (const listener of listeners) listener.stopAccepting();
-    budget.close();
-    status.close();
+    doctor.close();
+    publicSide.stop();
     await path.close(graceMs);
-    for (const [what, file] of [
-      ['the day’s ledger', ledger],
-      ['the known answers', answers],
-    ] as const) {
-      await file.close().catch((error: unknown) => log.error({ err: error }, `${what}: not closed`));
-    }
-    await nonces.close().finally(async () => {
-      await Promise.all([publicUpstream.close(), ownUpstream.close()]);
+    await new Promise(setImmediate); // the last calls are told
+    await state.close().finally(async () => {
+      await publicSide.close();
       await Promise.all(listeners.map((listener) => listener.close(LAST_ANSWERS_MS)));
       await sandbox?.close();
     });
@@ -243,6 +299,14 @@ export async function openServer(options: ServerOptions): Promise<Server> {
     get opsUrl() {
       return listeners[1]?.url ?? '';
     },
+    get isReady() {
+      return notReady().length === 0;
+    },
+    get journalHead() {
+      return state.journal?.state.head;
+    },
+    examine: () => doctor.examine(),
+    reload,
     close: () => (closing ??= close()),
   };
 
@@ -255,7 +319,7 @@ export async function openServer(options: ServerOptions): Promise<Server> {
   }
   try {
     await own();
-    await listen();
+    if (options.listens !== false) await listen();
     return server;
   } catch (error) {
     await server.close().catch(() => undefined);
@@ -267,23 +331,6 @@ export async function openServer(options: ServerOptions): Promise<Server> {
 function toListener(fetch: Parameters<typeof getRequestListener>[0]): RequestListener {
   const handle = getRequestListener(fetch, { overrideGlobalObjects: false });
   return (request, response) => void handle(request, response);
-}
-
-function needsLedger({ clients = [] }: Config): boolean {
-  return clients.some(({ rules }) => rules.orders?.maxNotionalPerDay !== undefined);
-}
-
-/** A client of the config, ready to check its signatures. */
-function createClient({ secret, ...client }: ClientConfig): Client {
-  return { ...client, signer: secret === undefined ? undefined : createSigner(secret.reveal()) };
-}
-
-/** The proxy's own public reads: the whole body. Rejects on any status but 200. */
-async function getPublic(upstream: Upstream, path: string, userAgent: string): Promise<Buffer> {
-  const headers = { 'user-agent': userAgent };
-  const { status, body } = await upstream.send({ method: 'GET', path, headers, body: null });
-  if (status !== 200) throw new Error(`${path} was answered with HTTP ${status}`);
-  return body;
 }
 
 function openBuiltInSandbox(config: Config): Promise<Sandbox> {
@@ -301,47 +348,8 @@ function reasonsOf(explained: ReadonlyMap<string, NotReady>, problem: string | u
   return problem === undefined ? [] : [{ reason: 'not-owner', detail: problem }];
 }
 
-/** What the operator hears of the path of calls. */
-function createEvents(log: Log, metrics: Metrics): CallPathEvents {
-  return {
-    record: (call) => {
-      metrics.call(call, upstreamErrorOf(call));
-      logCall(log, call);
-    },
-    breaker: (account, state) => {
-      if (state === 'closed') log.info({ account }, 'Kraken takes this key again');
-      else log.error({ account, why: state }, 'the key is not used for a while: Kraken turns it away');
-    },
-    settled: (account, { kind, ...told }) => {
-      metrics.settled(account, kind);
-      const reason = 'reason' in told ? told.reason : undefined;
-      log.warn({ account, settled: kind, reason }, 'a call whose reply was lost');
-    },
-    skew: (offsetMs) =>
-      log.error(
-        { offsetMs },
-        'this machine’s clock and Kraken’s differ: set it (NTP), deadlines depend on it',
-      ),
-    invalidNonce: (account, nonce) =>
-      log.error(
-        { account, nonce },
-        'Kraken calls our nonces invalid: another program has used a higher one on this key. Look for a bot that has ' +
-          'this key still, with a clock that is ahead or a larger unit; then nonce jump raises ours above it',
-      ),
-    trouble: (what, error) => log.error({ err: error }, `not kept, or not done: ${what}`),
-  };
-}
-
-/** Kraken's class of the error a call ended with; undefined when it ended well or never left. */
-function upstreamErrorOf(call: CallRecord): string | undefined {
-  if (call.krakenError?.startsWith('E') === true) return errorClass(call.krakenError);
-  if (call.upstreamMs === undefined) return undefined;
-  return call.ownError !== undefined || call.outcome === 'unknown' ? 'transport' : undefined;
-}
-
 /** Unique among the runs of a proxy, short, and free of anything a client sent. */
-function createRequestIds(): () => string {
-  const run = randomBytes(4).toString('hex');
+function createRequestIds(run: string): () => string {
   let count = 0;
   return () => `${run}-${(++count).toString(36)}`;
 }

@@ -6,7 +6,9 @@ import { openCallPath } from './call-path.js';
 import { Clients } from './clients.js';
 import type { Config } from './config.js';
 import { Listener } from './http/listener.js';
+import { Holds } from './holds/holds.js';
 import { createAccount } from './kraken/account.js';
+import { Accounts } from './kraken/accounts.js';
 import { Upstream } from './kraken/transport.js';
 import { StartupWindow } from './lane/startup.js';
 import { UNNAMED_RULES } from './policy/unnamed-rules.js';
@@ -58,7 +60,8 @@ export async function warmUp(
       breaker: { pauseMs: 1_000, lockoutMs: 1_000, maxPauseMs: 1_000 },
       accounts: [],
     },
-    accounts: [account],
+    accounts: new Accounts([account]),
+    holds: new Holds(),
     startup: new StartupWindow({ windowMs: 0, maxPerSecond: 1, minIntervalMs: 0 }),
     status: { suspect: () => undefined, problem: undefined },
     connect: () => upstream,

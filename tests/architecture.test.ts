@@ -26,13 +26,19 @@ interface Source {
  * from every layer below; the first pattern that matches a file gives its layer.
  */
 const LAYERS: readonly (readonly [layer: string, pattern: RegExp])[] = [
-  ['main', /^(?:main\.ts|cli\/)/],
-  ['server', /^(?:server|call-path|warm-up|version)\.ts$/],
+  ['main', /^(?:(?:main|log-format|service-manager)\.ts|cli\/)/],
+  [
+    'server',
+    /^(?:server|call-path|doctor-ward|events|in-force|operator-controls|owned-state|public-side|status|warm-up|version)\.ts$/,
+  ],
   ['config', /^config(?:\.ts$|\/)/],
   ['http', /^http\//],
   ['calls', /^(?:(?:proxy|public-api)\.ts$|calls\/)/],
-  ['parts', /^(?:clients\.ts|answers\/|lane\/|kraken\/|nonce\/|orders\/|policy\/)/],
-  ['ground', /^(?:clocks|durable-file|durable-lines|errors|secret|metrics|log|replay-guard)\.ts$/],
+  [
+    'parts',
+    /^(?:clients\.ts|answers\/|doctor\/|holds\/|journal\/|lane\/|kraken\/|nonce\/|operator\/|orders\/|policy\/)/,
+  ],
+  ['ground', /^(?:clocks|durable-file|durable-lines|errors|live-view|secret|metrics|log|replay-guard)\.ts$/],
 ];
 const SANDBOX = 'sandbox/';
 /** The sandbox stands apart: these start it, and it knows nobody. */

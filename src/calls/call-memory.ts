@@ -20,7 +20,7 @@ export interface CallMemoryParts {
   /** The proxy's own questions on an account, through its lane before all others. */
   readonly askFor: (account: Account) => AskKraken;
   /** How long a call that waits for the end of an equal one does so, ms. */
-  readonly maxWaitMs: number;
+  readonly maxWaitMs: () => number;
   /** Something could not be kept; trading goes on. */
   readonly onTrouble: (what: string, error: unknown) => void;
 }
@@ -78,7 +78,7 @@ export class CallMemory {
         case 'answered':
           return this.#replay(job, begun.reply, id);
         case 'under-way': {
-          const reply = await within(begun.outcome, this.#parts.maxWaitMs, TOO_LATE);
+          const reply = await within(begun.outcome, this.#parts.maxWaitMs(), TOO_LATE);
           if (reply === TOO_LATE) throw stillUnderWay();
           if (reply !== undefined) return this.#replay(job, reply, id);
           break;
@@ -200,7 +200,7 @@ export class CallMemory {
     const told = await this.#parts.settlement
       .look(doubt, this.#parts.askFor(job.account))
       .catch(() => undefined);
-    const resolution = told ?? (await this.untilTold(job, doubt, this.#parts.maxWaitMs));
+    const resolution = told ?? (await this.untilTold(job, doubt, this.#parts.maxWaitMs()));
     if (resolution.kind === 'done') return resolution.reply;
     if (resolution.kind === 'not-done') return undefined;
     // Told a second time, and another look would tell no more: whoever asks again has decided.
@@ -239,7 +239,7 @@ export class CallMemory {
     );
   }
 
-  #intentOf(job: Job, doubt = job.order?.doubtFrom(this.#parts.clock, this.#parts.maxWaitMs)): Intent {
+  #intentOf(job: Job, doubt = job.order?.doubtFrom(this.#parts.clock, this.#parts.maxWaitMs())): Intent {
     return { lookup: doubt?.identity ?? null, sentAt: doubt?.sentAt, until: doubt?.until };
   }
 }

@@ -62,6 +62,18 @@ export interface Sending {
   readonly timeoutMs?: number;
 }
 
+/** What came of an examination of a key. */
+export interface KeyAnswer {
+  /** All that were drawn for it, in order. */
+  readonly nonces: readonly bigint[];
+  /** Kraken's error text, or why there is no answer; undefined for a good one. */
+  readonly error: string | undefined;
+  /** Kraken has answered, whatever it said. */
+  readonly answered: boolean;
+  /** The good answer. */
+  readonly body: Buffer | undefined;
+}
+
 /** Where a call of the proxy's own goes. */
 export type Own = Pick<Sending, 'upstream' | 'account' | 'hungUp' | 'timeoutMs' | 'isProbe'>;
 
@@ -84,10 +96,13 @@ export class HungUp extends Error {
 const MAX_ERROR_TEXT = 200;
 /** A new nonce, then a lift of the key's floor. */
 const NONCE_TRIES = 3;
+/** Needs no permission (KRAKEN.md 1.4). */
+const KEY_INFO = 'GetApiKeyInfo';
 
 /** Signs and sends calls in their turn, and tells pacer, breaker and clock what came of them. */
 export class Sender {
   readonly #parts: SenderParts;
+  #draws = 0;
 
   constructor(parts: SenderParts) {
     this.#parts = parts;
@@ -115,7 +130,7 @@ export class Sender {
 
   /** Whether Kraken takes a key again whose breaker is open, asked with a call that needs no permission. */
   async probe(own: Own): Promise<ProbeAnswer> {
-    const { verdict } = await this.#own('GetApiKeyInfo', '', { ...own, isProbe: true }, 'probe');
+    const { verdict } = await this.#own(KEY_INFO, '', { ...own, isProbe: true }, 'probe');
     if (verdict.remedy.kind === 'open-breaker') return verdict.remedy.why === 'lockout' ? 'lockout' : 'open';
     const isTaken = verdict.outcome === 'executed' || (verdict.sent && verdict.outcome === 'refused');
     return isTaken && verdict.remedy.kind === 'none' ? 'closed' : 'no-answer';
@@ -129,10 +144,28 @@ export class Sender {
     throw new Error(`${name} was answered ${verdict.error ?? `with HTTP ${reply.status}`}`);
   }
 
-  async #own(name: string, form: string, own: Own, requestId: string): Promise<Sent> {
+  /** Asks Kraken about the key itself. Rejects with ProxyError when nothing could be sent. */
+  async examine(own: Own): Promise<KeyAnswer> {
+    const record = newCallRecord('doctor', KEY_INFO);
+    const { verdict, reply, failure } = await this.#own(KEY_INFO, '', own, record.requestId, record);
+    const isGood = reply !== undefined && verdict.outcome === 'executed';
+    return {
+      nonces: record.sends.map(({ nonce }) => BigInt(nonce)),
+      error: isGood ? undefined : (verdict.error ?? failure?.message ?? `HTTP ${reply?.status ?? 0}`),
+      answered: reply !== undefined && (isGood || verdict.error !== undefined),
+      body: isGood ? reply.body : undefined,
+    };
+  }
+
+  async #own(
+    name: string,
+    form: string,
+    own: Own,
+    requestId: string,
+    record = newCallRecord(requestId, endpointOf(name).label),
+  ): Promise<Sent> {
     const started = performance.now();
     const endpoint = endpointOf(name);
-    const record = newCallRecord(requestId, endpoint.label);
     record.client = 'proxy';
     record.account = own.account.name;
     const body = parseBody(Buffer.from(form), undefined);
@@ -150,7 +183,9 @@ export class Sender {
     const { account, upstream, path, body, endpoint, charge } = sending;
     const drawn = nonces.draw(account.fingerprint); // durable before it is used
     record.nonce = (typeof drawn === 'bigint' ? drawn : await drawn).toString();
+    record.sends.push({ draw: ++this.#draws, nonce: record.nonce });
     const bytes = body.complete(record.nonce, account.otp?.(), sending.extra?.());
+    record.body = bytes;
     const signature = account.signer.sign(path, record.nonce, bytes); // exactly the bytes that leave
     const headers = {
       ...sending.headers,

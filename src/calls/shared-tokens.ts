@@ -6,12 +6,12 @@ import type { Job } from './job.js';
  * one: a bot that comes back costs the counter nothing. Only whoever may ask for a token gets one.
  */
 export class SharedTokens {
-  readonly #shareMs: number;
+  readonly #shareMs: () => number;
   readonly #now: () => number;
   readonly #tokens = new Map<string, { readonly reply: UpstreamReply; readonly at: number }>();
 
   /** `shareMs` 0 shares none. `now` is a monotonic clock, ms. */
-  constructor(shareMs: number, now: () => number = () => performance.now()) {
+  constructor(shareMs: () => number, now: () => number = () => performance.now()) {
     this.#shareMs = shareMs;
     this.#now = now;
   }
@@ -20,7 +20,7 @@ export class SharedTokens {
   find(job: Job): UpstreamReply | undefined {
     if (!this.#isShared(job)) return undefined;
     const token = this.#tokens.get(job.account.fingerprint);
-    if (token === undefined || this.#now() - token.at >= this.#shareMs) return undefined;
+    if (token === undefined || this.#now() - token.at >= this.#shareMs()) return undefined;
     job.record.outcome = 'executed';
     job.record.isMerged = true;
     return token.reply;
@@ -34,6 +34,6 @@ export class SharedTokens {
 
   #isShared({ endpoint, call }: Job): boolean {
     const isAsked = endpoint.name === 'GetWebSocketsToken' && call.idempotencyKey === undefined;
-    return this.#shareMs > 0 && isAsked && call.noMerge !== true;
+    return this.#shareMs() > 0 && isAsked && call.noMerge !== true;
   }
 }

@@ -4,13 +4,11 @@ import type { Config } from '../config.js';
 import { keyFingerprint } from '../kraken/account.js';
 import { FileStore, MAX_NONCE, parseState, readState, resolveLinks } from '../nonce/file-store.js';
 import { describeHolder, judge, readHolder } from '../nonce/holder.js';
+import { MEANING_OF_A_JUMP, parseDistance } from '../nonce/nonce-jump.js';
 import type { NonceState } from '../nonce/store.js';
 import { UsageError, type Terminal } from './terminal.js';
 
-const UNITS = { ms: 1n, s: 1_000n, m: 60_000n, h: 3_600_000n, d: 86_400_000n } as const;
 const NS_PER_MS = 1_000_000n;
-/** A jump costs every other program of the key that much time; a week is more than any clock error. */
-const MAX_JUMP_MS = 7n * UNITS.d;
 
 /** `nonce show`: the state as it is on disk. Takes no lock and changes nothing. */
 export function showNonce(config: Config, terminal: Terminal): void {
@@ -89,12 +87,7 @@ export async function jumpNonce(config: Config, options: JumpOptions, terminal: 
       throw new UsageError('refused: the jump would pass the last nonce Kraken takes (2^63 - 1)');
     terminal.print(`jump         ${from} -> ${to}  ${describeLead(to, terminal)}`);
     terminal.print(`for          ${account === undefined ? 'all keys' : `the key of ${account.name}`}`);
-    terminal.print(
-      'What becomes of the key: from the next call on Kraken refuses every nonce below the new floor, for ever. ' +
-        'This proxy goes on above it. Another program that uses the key directly with a nanosecond clock gets ' +
-        '"EAPI:Invalid nonce" until the clock has passed the new floor; one that counts in milliseconds or ' +
-        'microseconds can never use the key again. This cannot be undone.',
-    );
+    terminal.print(`What becomes of the key: ${MEANING_OF_A_JUMP}`);
     if (!options.yes && !(await terminal.confirm('Jump? [y/N] '))) {
       terminal.print('nothing was changed');
       return;
@@ -119,11 +112,9 @@ async function withState(
 }
 
 function parseDuration(text: string | undefined): bigint {
-  const [, count, unit] = /^([1-9]\d{0,11})(ms|s|m|h|d)$/.exec(text ?? '') ?? [];
-  const ms = count === undefined ? undefined : BigInt(count) * UNITS[unit as keyof typeof UNITS];
-  if (ms === undefined || ms > MAX_JUMP_MS) {
+  const ms = parseDistance(text);
+  if (ms === undefined)
     throw new UsageError('--by needs a duration such as 500ms, 30s, 10m, 1h or 2d, at most 7d');
-  }
   return ms;
 }
 

@@ -14,3 +14,11 @@ export class UsageError extends Error {
     this.name = 'UsageError';
   }
 }
+
+/** A check that a command made has found something wrong; the message says what. */
+export class CheckFailed extends Error {
+  constructor(message: string) {
+    super(message);
+    this.name = 'CheckFailed';
+  }
+}

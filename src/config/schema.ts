@@ -1,15 +1,19 @@
 import { z } from 'zod';
-import { accountsSchema, choice, pathSchema } from './account-schema.js';
+import { accountsSchema, choice, pathSchema, referenceSchema } from './account-schema.js';
 import { bindHost, hostHeaderName, LOOPBACK_NAMES, upstreamOrigin } from './addresses.js';
 import { clientsSchema, tlsSchema } from './client-schema.js';
 import { breakerSchema, classWaits, ordersSchema, pacingSchema, publicCallsSchema } from './limits-schema.js';
 import { whole } from './numbers.js';
+import { doctorSchema, journalSchema } from './operator-schema.js';
 
 const LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const;
 const LANES = ['global', 'key'] as const;
+const LOG_FORMATS = ['auto', 'json', 'text', 'journald'] as const;
 
 /** How much the log tells. */
 export type LogLevel = (typeof LEVELS)[number];
+/** How it is written. */
+export type LogFormat = (typeof LOG_FORMATS)[number];
 
 // In every schema below `error` is what the option expects, and ends up in the operator's report. Zod's
 // own messages are never shown: they speak of patterns and unions.
@@ -98,11 +102,18 @@ const ops = z
         ),
       port: port('Port to serve metrics and health on.', 8788),
       hosts: hosts('ops'),
+      token: referenceSchema
+        .optional()
+        .describe(
+          'What whoever steers the proxy sends as Authorization: Bearer, at least 16 characters: with it every path ' +
+            'under /v1 and what the page shows need it. Without it these are served on loopback only. /metrics, ' +
+            '/healthz and /readyz never need it. No default.',
+        ),
     },
     OBJECT,
   )
   .prefault({})
-  .describe('The listener for operators: /metrics, /healthz, /readyz.');
+  .describe('The listener for operators: the page, the admin API, /metrics, /healthz, /readyz.');
 
 const UPSTREAM =
   '"sandbox", an https origin such as https://api.kraken.com, or an http origin on loopback; no path, query, ' +
@@ -217,6 +228,14 @@ const log = z
           'How much the log tells, one JSON line a call at info; no level shows a secret, a signature or a body. ' +
             'Default info.',
         ),
+      format: z
+        .enum(LOG_FORMATS, { error: choice(LOG_FORMATS) })
+        .default('auto')
+        .describe(
+          'How the log is written: "json", one object a line; "text", for people; "journald", JSON behind the ' +
+            'priority that systemd\'s journal reads; "auto": text on a terminal, journald where standard output is the ' +
+            'journal, else json. Default auto.',
+        ),
     },
     OBJECT,
   )
@@ -257,6 +276,8 @@ export const configSchema = z
             'It never serves a call whose API-Key is unknown. No default.',
         ),
       clients: clientsSchema,
+      doctor: doctorSchema,
+      journal: journalSchema,
       log,
     },
     { error: 'an object' },

@@ -134,6 +134,30 @@ export function refuseBrowsers(headers: RequestHeaders, hosts: ReadonlySet<strin
   }
 }
 
+/**
+ * As `refuseBrowsers`, for a listener that has pages of its own: those may ask it, and so may whoever types its
+ * address. `navigable`: the request is for a page that links elsewhere may lead to; it reads nothing and does
+ * nothing. Throws ProxyError `permission-denied`.
+ */
+export function refuseForeignPages(
+  headers: IncomingHttpHeaders,
+  hosts: ReadonlySet<string>,
+  navigable: boolean,
+): void {
+  const { host, origin } = headers;
+  refuseBrowsers({ host }, hosts);
+  const own = `//${(host ?? '').toLowerCase()}`;
+  if (origin !== undefined && origin !== `http:${own}` && origin !== `https:${own}`) {
+    throw browser('its Origin is another');
+  }
+  const site = headers['sec-fetch-site'];
+  if (site === 'same-origin' || site === 'none') return;
+  // A browser that sends any of these sends Sec-Fetch-Site; the rest is as above.
+  if (site === undefined) refuseBrowsers({ ...headers, origin: undefined }, hosts);
+  else if (!navigable || headers['sec-fetch-mode'] !== 'navigate' || headers['sec-fetch-dest'] !== 'document')
+    throw browser('it is of another origin');
+}
+
 function browser(why: string): ProxyError {
   return new ProxyError('permission-denied', `the request comes from a web page: ${why}`);
 }

@@ -1,3 +1,5 @@
+import { networkOf } from './network.js';
+
 /** So many failures from one address are answered at once: people mistype, and bots start with an old key. */
 const FREE_FAILURES = 5;
 const FIRST_MS = 100;
@@ -33,7 +35,7 @@ export class SlowDown {
   /** Notes a failure and says how long its answer is to be held back. */
   failed(address: string | undefined): Failure {
     const at = this.#now();
-    const who = network(address);
+    const who = networkOf(address);
     const before = this.#failures.get(who);
     const count = before === undefined || at - before.at > FORGET_MS ? 1 : before.count + 1;
     this.#failures.delete(who); // to the end
@@ -64,21 +66,4 @@ export class SlowDown {
       this.#held--;
     });
   }
-}
-
-/** Of an IPv6 address its /64, which is what one subscriber has. */
-function network(address: string | undefined): string {
-  const bare = (address ?? 'unknown').replace(/^::ffff:(?=\d+\.)/i, '');
-  return bare.includes(':') ? prefixOf(bare) : bare;
-}
-
-/** The first four groups; `::` stands for as many groups of zero as are missing. */
-function prefixOf(address: string): string {
-  const [head = '', tail = ''] = address.split('::');
-  const groups = head === '' ? [] : head.split(':');
-  const rest = tail === '' ? [] : tail.split(':');
-  const missing = address.includes('::')
-    ? Array<string>(Math.max(0, 8 - groups.length - rest.length)).fill('0')
-    : [];
-  return [...groups, ...missing, ...rest].slice(0, 4).join(':');
 }

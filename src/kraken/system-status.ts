@@ -36,6 +36,11 @@ export class SystemStatus {
     this.#now = options.now ?? (() => performance.now());
   }
 
+  /** What Kraken said of itself, while that is fresh; undefined when nobody had reason to ask. */
+  get status(): string | undefined {
+    return this.#isStale(this.#knownAt) ? undefined : this.#status;
+  }
+
   /** Why a call need not be sent now; undefined when there is no reason. Other states than maintenance take calls. */
   get problem(): string | undefined {
     return this.#status === MAINTENANCE && !this.#isStale(this.#knownAt)

@@ -53,7 +53,6 @@ const REASONS: Readonly<Record<TripReason, string>> = {
  */
 export class Breakers {
   readonly #options: BreakersOptions;
-  readonly #maxPauseMs: number;
   readonly #now: () => number;
   readonly #wallNow: () => number;
   readonly #open = new Map<string, OpenBreaker>();
@@ -61,8 +60,6 @@ export class Breakers {
 
   constructor(options: BreakersOptions) {
     this.#options = options;
-    const { pauseMs, lockoutMs, maxPauseMs } = options;
-    this.#maxPauseMs = Math.min(MAX_TIMER_MS, Math.max(maxPauseMs, pauseMs, lockoutMs));
     this.#now = options.now ?? (() => performance.now());
     this.#wallNow = options.wallNow ?? Date.now;
   }
@@ -78,8 +75,20 @@ export class Breakers {
     throw new ProxyError('locked-out', reason, { retryAfterSeconds: leftMs / 1_000, detail: reason });
   }
 
-  isOpen(key: string): boolean {
-    return this.#open.has(key);
+  /** Why the key's breaker is open; undefined while it is closed. */
+  reasonOf(key: string): TripReason | undefined {
+    return this.#open.get(key)?.why;
+  }
+
+  /** Whose breakers are open. */
+  keys(): string[] {
+    return [...this.#open.keys()];
+  }
+
+  /** The key is in use no more: nothing is asked about it. */
+  forget(key: string): void {
+    clearTimeout(this.#open.get(key)?.timer);
+    this.#open.delete(key);
   }
 
   /** Until the next probe, s; 0 while it is under way, or when the breaker is closed. */
@@ -93,7 +102,7 @@ export class Breakers {
     if (this.#open.has(key)) return;
     const { pauseMs, lockoutMs, onChange } = this.#options;
     const first = why === 'lockout' ? lockoutMs : pauseMs;
-    const breaker = { why, pauseMs: Math.min(first, this.#maxPauseMs), probeAt: 0, timer: undefined };
+    const breaker = { why, pauseMs: Math.min(first, this.#maxPauseMs()), probeAt: 0, timer: undefined };
     this.#open.set(key, breaker);
     this.#probeIn(breaker.pauseMs, key, breaker);
     onChange?.(key, why);
@@ -115,7 +124,7 @@ export class Breakers {
     const { probe, lockoutMs, onChange } = this.#options;
     const asked = (async () => await probe(key))();
     const answer = await asked.catch((): ProbeAnswer => 'no-answer');
-    if (this.#closed) return;
+    if (this.#closed || this.#open.get(key) !== breaker) return;
     if (answer === 'closed') {
       this.#open.delete(key);
       onChange?.(key, 'closed');
@@ -127,13 +136,18 @@ export class Breakers {
     }
     const doubled = 2 * breaker.pauseMs;
     breaker.pauseMs = Math.min(
-      this.#maxPauseMs,
+      this.#maxPauseMs(),
       answer === 'lockout' ? Math.max(doubled, lockoutMs) : doubled,
     );
     this.#probeIn(breaker.pauseMs, key, breaker);
     if (answer !== 'lockout' || breaker.why === 'lockout') return;
     breaker.why = 'lockout';
     onChange?.(key, 'lockout');
+  }
+
+  #maxPauseMs(): number {
+    const { pauseMs, lockoutMs, maxPauseMs } = this.#options;
+    return Math.min(MAX_TIMER_MS, Math.max(maxPauseMs, pauseMs, lockoutMs));
   }
 
   #leftMs({ probeAt }: OpenBreaker): number {

@@ -6,6 +6,14 @@ import type { Pacer } from './pacer.js';
 import type { StartupWindow } from './startup.js';
 import { WaitingLine, type Place } from './waiting-line.js';
 
+/** Whose calls an operator keeps waiting; the proxy's own go. */
+export interface Pauses {
+  /** Why a call has to wait; undefined when it need not. Asked often. */
+  pauseOf(client: string, key: string): string | undefined;
+  /** Calls back when that may have changed. */
+  onChange(listener: () => void): void;
+}
+
 export interface LaneOptions {
   /** Calls that may wait; one more is refused with `queue-full`. */
   readonly maxWaiting: number;
@@ -16,7 +24,9 @@ export interface LaneOptions {
   /** Shared by all lanes. */
   readonly startup: StartupWindow;
   /** Shared by all lanes. Without one nothing waits for the call counter. */
-  readonly pacer?: Pacer;
+  readonly pacer?: Pick<Pacer, 'delayMs' | 'onChange'>;
+  /** Shared by all lanes. */
+  readonly pauses?: Pauses;
 }
 
 export interface JoinOptions {
@@ -77,9 +87,10 @@ export class Lane {
 
   constructor(options: LaneOptions) {
     this.#options = options;
-    const { startup, pacer } = options;
+    const { startup, pacer, pauses } = options;
     const surroundings = {
       isBusy: () => this.#queue.pending > 0,
+      isPaused: (place: Place) => this.#pauseOf(place) !== undefined,
       startupMs: () => startup.delayMs(),
       roomMs: (key: string, cost: number, urgent: boolean) => pacer?.delayMs(key, cost, urgent) ?? 0,
       onStall: (ms: number) => this.#wakeIn(ms),
@@ -99,6 +110,7 @@ export class Lane {
     this.#line = line ?? new Line();
     startup.onChange(() => this.look());
     pacer?.onChange(() => this.look());
+    pauses?.onChange(() => this.#lookSoon());
   }
 
   /** Calls that wait for their turn. */
@@ -161,11 +173,20 @@ export class Lane {
     this.#queue.start();
   }
 
-  /** All calls of this key that wait lose their place with that error, except the proxy's own. */
-  dismiss(key: string, error: Error): void {
+  /** How many calls of each client wait. */
+  waitingByClient(key?: string): Map<string, number> {
+    const waiting = new Map<string, number>();
     for (const place of this.#line.places()) {
-      if (place.key === key && place.class !== 'own') this.#leave(place, error);
+      if (key !== undefined && place.key !== key) continue;
+      waiting.set(place.client, (waiting.get(place.client) ?? 0) + 1);
     }
+    return waiting;
+  }
+
+  /** The calls that wait and are meant lose their place with that error, but for the proxy's own. Gives their number. */
+  dismiss(isMeant: (call: Pick<Place, 'key' | 'client' | 'class'>) => boolean, error: Error): number {
+    const meant = this.#line.places().filter((place) => place.class !== 'own' && isMeant(place));
+    return meant.filter((place) => this.#leave(place, error)).length;
   }
 
   /** Fails all that waits with `shutting-down`; resolves when the call in flight, if any, has ended. */
@@ -184,6 +205,10 @@ export class Lane {
     } finally {
       this.#options.startup.end(slot);
     }
+  }
+
+  #pauseOf({ class: laneClass, client, key }: Place): string | undefined {
+    return laneClass === 'own' ? undefined : this.#options.pauses?.pauseOf(client, key);
   }
 
   #leave(place: Place, error: Error): boolean {
@@ -238,7 +263,9 @@ export class Lane {
     for (let place = this.#deadlines.first(); place !== undefined; place = this.#deadlines.first()) {
       if (!isOver(place.deadline)) break;
       const roomMs = this.#line.roomMs(place);
-      this.#leave(place, roomMs > 0 ? this.#noRoom(place, roomMs) : this.#noTurn(place.deadline));
+      const pause = this.#pauseOf(place);
+      if (pause !== undefined) this.#leave(place, paused(pause));
+      else this.#leave(place, roomMs > 0 ? this.#noRoom(place, roomMs) : this.#noTurn(place.deadline));
     }
     this.#watchDeadlines();
   }
@@ -252,6 +279,10 @@ export class Lane {
     const waited = `no room for a cost of ${cost} within ${deadline.maxWaitMs} ms, the next in ${roomMs} ms`;
     return new ProxyError('rate-limited', waited, { retryAfterSeconds: Math.ceil(roomMs / 1_000) });
   }
+}
+
+function paused(reason: string): ProxyError {
+  return new ProxyError('queue-timeout', reason, { retryAfterSeconds: 5, detail: reason });
 }
 
 /** What is answered to calls that wait, or arrive, while the proxy stops. */

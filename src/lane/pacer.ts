@@ -6,7 +6,7 @@ export interface CounterLimits {
 }
 
 export interface PacerOptions {
-  /** The limits of a key by its fingerprint; asked once for each key. */
+  /** The limits of a key by its fingerprint; asked once for each key, and again by `refresh`. */
   readonly counters: (key: string) => CounterLimits;
   /** Points of every counter that are never used: for what Kraken counts and we do not know of. */
   readonly headroom: number;
@@ -24,8 +24,8 @@ export interface Spending {
 }
 
 interface Counter {
-  readonly max: number;
-  readonly decayPerMs: number;
+  max: number;
+  decayPerMs: number;
   /** Points of the calls that have ended, as of `at`; they decay. */
   base: number;
   at: number;
@@ -121,6 +121,17 @@ export class Pacer {
     const counter = this.#counterOf(key);
     counter.heldUntil = Math.max(counter.heldUntil, at);
     this.#latestHold = Math.max(this.#latestHold, at);
+  }
+
+  /** The limits may have changed. What is on the counters stays. */
+  refresh(): void {
+    for (const [key, counter] of this.#counters) {
+      this.#setBase(counter, baseAt(counter, this.#now()));
+      const { max, decayPerSecond } = this.#options.counters(key);
+      counter.max = max;
+      counter.decayPerMs = decayPerSecond / 1_000;
+    }
+    this.#changed();
   }
 
   /** How high Kraken's counter of this key may be now, in points. */

@@ -57,11 +57,7 @@ const MAX_WAITING = 256;
  * none wait in the order of their arrival.
  */
 export class PublicBudget {
-  /** From one token to the next, ms. */
-  readonly #tokenMs: number;
-  readonly #burst: number;
-  readonly #maxWaiting: number;
-  readonly #maxWaitMs: number;
+  readonly #options: PublicBudgetOptions;
   readonly #now: () => number;
   #fullAt = -Infinity;
   #line: Place[] = [];
@@ -71,11 +67,17 @@ export class PublicBudget {
   #closed = false;
 
   constructor(options: PublicBudgetOptions) {
-    this.#tokenMs = 1_000 / (options.perSecond ?? PER_SECOND);
-    this.#burst = options.burst ?? BURST;
-    this.#maxWaiting = options.maxWaiting ?? MAX_WAITING;
-    this.#maxWaitMs = options.maxWaitMs;
+    this.#options = options;
     this.#now = options.now ?? (() => performance.now());
+  }
+
+  /** From one token to the next, ms. */
+  get #tokenMs(): number {
+    return 1_000 / (this.#options.perSecond ?? PER_SECOND);
+  }
+
+  get #burst(): number {
+    return this.#options.burst ?? BURST;
   }
 
   /** Calls that wait, each of those that share a turn counted. */
@@ -110,7 +112,7 @@ export class PublicBudget {
    */
   wait({ sameAs, send, onTurn }: PublicWait): PublicTurn {
     if (this.#closed) throw shuttingDown();
-    if (this.#waiting >= this.#maxWaiting) {
+    if (this.#waiting >= (this.#options.maxWaiting ?? MAX_WAITING)) {
       const full = `${this.#waiting} public calls wait already`;
       throw new ProxyError('queue-full', full, { retryAfterSeconds: 1 });
     }
@@ -134,9 +136,10 @@ export class PublicBudget {
   }
 
   #join(sameAs: string | undefined, send: () => Promise<UpstreamReply>): Place {
+    const { maxWaitMs } = this.#options;
     const waitMs = this.#untilTokenMs(this.#line.length + 1);
-    if (waitMs > this.#maxWaitMs) throw this.#noRoom(waitMs);
-    const place = { sameAs, send, deadline: this.#now() + this.#maxWaitMs, waiting: new Set<Waiting>() };
+    if (waitMs > maxWaitMs) throw this.#noRoom(waitMs);
+    const place = { sameAs, send, deadline: this.#now() + maxWaitMs, waiting: new Set<Waiting>() };
     this.#line.push(place);
     if (sameAs !== undefined) this.#shared.set(sameAs, place);
     this.#watch();
@@ -219,7 +222,7 @@ export class PublicBudget {
   }
 
   #noRoom(waitMs: number): ProxyError {
-    const reason = `no room for a public call within ${this.#maxWaitMs} ms, ${this.#waiting} wait`;
+    const reason = `no room for a public call within ${this.#options.maxWaitMs} ms, ${this.#waiting} wait`;
     return new ProxyError('rate-limited', reason, { retryAfterSeconds: waitMs / 1_000 });
   }
 }

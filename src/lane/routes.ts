@@ -27,6 +27,11 @@ export class Routes<Connection extends { close(): Promise<void> }> {
     return route;
   }
 
+  /** The lanes there are by now: `global`, or the fingerprint of the key each is for. */
+  get lanes(): ReadonlyMap<string, { readonly lane: Lane }> {
+    return this.#routes;
+  }
+
   get waiting(): number {
     return this.#sum((lane) => lane.waiting);
   }

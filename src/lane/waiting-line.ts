@@ -29,6 +29,8 @@ export interface Place {
 export interface LineSurroundings {
   /** A call has the slot, so that nobody needs to be chosen. */
   readonly isBusy: () => boolean;
+  /** An operator has stopped such calls; the lane is told to look when that ends. */
+  readonly isPaused: (place: Place) => boolean;
   /** Ms until one more call that is not exempt may start; 0 when it may. */
   readonly startupMs: () => number;
   /** Ms until there is room in the counter of the key; 0 when there is. */
@@ -165,8 +167,10 @@ export class WaitingLine {
       .find(({ head }) => this.#mayGo(head))?.head;
   }
 
-  #mayGo({ class: laneClass, key, cost, exempt, heldMs }: Place): boolean {
-    const { startupMs, roomMs } = this.#surroundings;
+  #mayGo(place: Place): boolean {
+    const { class: laneClass, key, cost, exempt, heldMs } = place;
+    const { startupMs, roomMs, isPaused } = this.#surroundings;
+    if (isPaused(place)) return false;
     if (heldMs !== undefined && this.#isHeld(heldMs())) return false;
     // The window notes that a call was over its limit, so it is asked only for one that could go.
     if (!exempt && this.#isHeld((this.#startupMs ??= startupMs()))) return false;

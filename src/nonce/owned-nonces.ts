@@ -9,13 +9,13 @@ const MOST_LIFTS = 10n;
  * the sequence itself; before and after, every draw is refused with `not-owner`.
  */
 export class OwnedNonces {
-  readonly #onIssued: () => void;
+  readonly #onIssued: (fingerprint: string, nonce: bigint) => void;
   readonly #liftMs: number;
   #sequence: NonceSequence | undefined;
   #why = 'the nonce state is not opened yet';
 
   /** `liftMs`: how far a key's floor is lifted at a time. */
-  constructor(onIssued: () => void, liftMs = 0) {
+  constructor(onIssued: (fingerprint: string, nonce: bigint) => void, liftMs = 0) {
     this.#onIssued = onIssued;
     this.#liftMs = liftMs;
   }
@@ -34,11 +34,11 @@ export class OwnedNonces {
     if (this.#sequence === undefined) throw new ProxyError('not-owner', this.#why, { retryAfterSeconds: 1 });
     const nonce = this.#sequence.draw(fingerprint);
     if (typeof nonce === 'bigint') {
-      this.#onIssued();
+      this.#onIssued(fingerprint, nonce);
       return nonce;
     }
     return nonce.then((drawn) => {
-      this.#onIssued();
+      this.#onIssued(fingerprint, drawn);
       return drawn;
     });
   }
@@ -52,6 +52,27 @@ export class OwnedNonces {
     const lift = BigInt(this.#liftMs) * NS_PER_MS;
     const furthest = BigInt(Date.now()) * NS_PER_MS + MOST_LIFTS * lift;
     if (lift > 0n && above + lift <= furthest) await this.#sequence.lift(above + lift, fingerprint);
+  }
+
+  /** Lifts the floor of one key, or of all without one, to where a person wants it. As `NonceSequence.lift`. */
+  async jump(to: bigint, fingerprint: string | undefined): Promise<void> {
+    if (this.#sequence === undefined) throw new ProxyError('not-owner', this.#why, { retryAfterSeconds: 1 });
+    await this.#sequence.lift(to, fingerprint);
+  }
+
+  /** Above which the next nonce of a key will be, or of any key that has no floor of its own; undefined while not owned. */
+  floorOf(fingerprint?: string): bigint | undefined {
+    return this.#sequence?.floorOf(fingerprint);
+  }
+
+  /** The floor of a key that has one of its own, above everybody's. */
+  ownFloorOf(fingerprint: string): bigint | undefined {
+    const floor = this.#sequence?.floorOf(fingerprint);
+    return floor === this.#sequence?.floor ? undefined : floor;
+  }
+
+  get issued(): number {
+    return this.#sequence?.issued ?? 0;
   }
 
   /** Throws ProxyError `not-owner` when what was drawn must not be used any more. */

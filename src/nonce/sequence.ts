@@ -118,6 +118,12 @@ export class NonceSequence {
     return this.#floor;
   }
 
+  /** The same of one key, which may have a higher one of its own. */
+  floorOf(key?: string): bigint {
+    const own = key === undefined ? undefined : this.#keyFloors.get(key);
+    return own === undefined || own.used < this.#floor ? this.#floor : own.used;
+  }
+
   /** Nonces handed out since the start. */
   get issued(): number {
     return this.#issued;

@@ -3,7 +3,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { FAULT_KINDS, type Fault } from './faults.js';
 import { allPairs } from './market-data.js';
 import { SYSTEM_STATUSES, type SystemStatus } from './private-endpoint.js';
-import type { SandboxKey } from './request-checks.js';
+import type { KeySettings, SandboxKey } from './request-checks.js';
 import type { Sandbox } from './sandbox.js';
 
 /** Whether a request target belongs to the control plane. */
@@ -20,6 +20,7 @@ export function isControlPath(target: string): boolean {
  * - `POST /sandbox/faults` (a Fault or a list of them), `DELETE /sandbox/faults`
  * - `POST /sandbox/nonce` `{"key", "nonce"}`: as if another program had used the key
  * - `POST /sandbox/settings` `{"callCounter", "engineCounter", "systemStatus"}`: any of them
+ * - `POST /sandbox/key` `{"key"}` with any of KeySettings, the nonce window as text: as if the key had been edited
  * - `GET /sandbox/orders?account=`
  */
 export function answerControl(
@@ -84,6 +85,11 @@ function respond(
         if (settings.callCounter !== undefined) sandbox.setCallCounter(settings.callCounter);
         if (settings.engineCounter !== undefined) sandbox.setEngineCounter(settings.engineCounter);
         if (settings.systemStatus !== undefined) sandbox.systemStatus = settings.systemStatus;
+        return ok({});
+      }
+      case 'POST /sandbox/key': {
+        const { key, settings } = readKeySettings(body, keys);
+        sandbox.setKey(key, settings);
         return ok({});
       }
       default:
@@ -178,10 +184,47 @@ function readSettings(body: Buffer): Settings {
 
 function readNonce(body: Buffer, keys: readonly SandboxKey[]): { key: string; nonce: bigint } {
   const { key, nonce } = recordOf(JSON.parse(body.toString()));
-  if (typeof key !== 'string' || !keys.some((one) => one.key === key)) throw new TypeError('no such key');
+  if (!isKeyOf(key, keys)) throw new TypeError('no such key');
   if (typeof nonce !== 'string' || !/^\d{1,19}$/.test(nonce))
     throw new TypeError('nonce must be decimal text');
   return { key, nonce: BigInt(nonce) };
+}
+
+function isKeyOf(key: unknown, keys: readonly SandboxKey[]): key is string {
+  return keys.some((one) => one.key === key);
+}
+
+const isTexts = (value: unknown): boolean =>
+  Array.isArray(value) && value.every((one: unknown) => typeof one === 'string');
+
+/** What each setting of a key may be. */
+const KEY_SETTINGS: Readonly<Record<string, (value: unknown) => boolean>> = {
+  nonceWindow: (value) => typeof value === 'string' && /^\d{1,18}$/.test(value),
+  permissions: isTexts,
+  validUntil: (value) => Number.isSafeInteger(value) && Number(value) >= 0,
+  ipAllowlist: isTexts,
+  info: (value) =>
+    Object.entries(recordOf(value)).every(([name, style]) =>
+      INFO_STYLES[name]?.some((known) => known === style),
+    ),
+};
+
+const INFO_STYLES: Readonly<Record<string, readonly string[]>> = {
+  nonce: ['before', 'including'],
+  lastUsed: ['before', 'including'],
+  numbers: ['text', 'number'],
+  names: ['snake', 'camel'],
+};
+
+function readKeySettings(body: Buffer, keys: readonly SandboxKey[]): { key: string; settings: KeySettings } {
+  const { key, ...settings } = recordOf(JSON.parse(body.toString()));
+  if (!isKeyOf(key, keys)) throw new TypeError('no such key');
+  for (const [name, value] of Object.entries(settings)) {
+    if (KEY_SETTINGS[name]?.(value) !== true) throw new TypeError(`bad setting ${name}`);
+  }
+  const { nonceWindow, ...others } = settings;
+  const window = typeof nonceWindow === 'string' ? { nonceWindow: BigInt(nonceWindow) } : {};
+  return { key, settings: { ...others, ...window } };
 }
 
 function recordOf(value: unknown): Record<string, unknown> {

@@ -1,3 +1,4 @@
+import { JsonText } from './answer.js';
 import { NO_PERMISSION_NEEDED, type PrivateCall, type PrivateEndpoints } from './private-endpoint.js';
 
 /** About the key itself. */
@@ -23,27 +24,34 @@ const ALL_PERMISSIONS = [
 
 const TOKEN_SECONDS = 900;
 
-/**
- * KRAKEN.md 1.4. `nonce` is the highest the key has seen, which is the one of this very call or higher;
- * as text, though whether Kraken sends text or a number is not confirmed.
- */
+/** KRAKEN.md 1.4. What it does not tell for certain, the key's settings do. */
 function apiKeyInfo(call: PrivateCall): unknown {
-  const { config, nonces, lastUsed } = call.key;
-  return {
-    api_key_name: `sandbox key of ${config.account}`,
-    api_key: config.key,
-    nonce: String(nonces.highest ?? 0n),
-    nonce_window: String(config.nonceWindow ?? 0n),
-    permissions: config.permissions ?? ALL_PERMISSIONS,
-    iban: 'AA00 N84G SAND BOXX',
-    valid_until: '0',
-    query_from: '0',
-    query_to: '0',
-    created_time: '1700000000',
-    modified_time: '1700000000',
-    ip_allowlist: [],
-    last_used: Math.floor(lastUsed / 1000).toString(),
+  const { config, nonces, lastUsed, before } = call.key;
+  const { info = {} } = config;
+  const nonce = info.nonce === 'before' ? before.nonce : (nonces.highest ?? 0n);
+  const usedAt = info.lastUsed === 'before' ? before.lastUsed : lastUsed;
+  const numeric = (number: bigint | number): string =>
+    info.numbers === 'number' ? String(number) : `"${number}"`;
+  const fields = {
+    api_key_name: JSON.stringify(`sandbox key of ${config.account}`),
+    api_key: JSON.stringify(config.key),
+    nonce: numeric(nonce),
+    nonce_window: numeric(config.nonceWindow ?? 0n),
+    permissions: JSON.stringify(config.permissions ?? ALL_PERMISSIONS),
+    iban: '"AA00 N84G SAND BOXX"',
+    valid_until: numeric(config.validUntil ?? 0),
+    query_from: numeric(0),
+    query_to: numeric(0),
+    created_time: numeric(1_700_000_000),
+    modified_time: numeric(1_700_000_000),
+    ip_allowlist: JSON.stringify(config.ipAllowlist ?? []),
+    last_used: numeric(Math.floor(usedAt / 1_000)),
   };
+  const nameOf = (name: string): string =>
+    info.names === 'camel' ? name.replace(/_(.)/g, (_, letter: string) => letter.toUpperCase()) : name;
+  // By hand: 19 digits do not fit into a JavaScript number.
+  const members = Object.entries(fields).map(([name, json]) => `"${nameOf(name)}":${json}`);
+  return new JsonText(`{${members.join(',')}}`);
 }
 
 function webSocketsToken(call: PrivateCall): unknown {

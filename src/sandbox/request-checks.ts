@@ -20,15 +20,42 @@ export interface SandboxKey {
   readonly otp?: string | ((nowMs: number) => readonly string[]);
   /** When set, the key may do only this: names as GetApiKeyInfo gives them, `query-funds` and so on. */
   readonly permissions?: readonly string[];
+  /** When it ends, unix s, 0: never; after that Kraken knows it no more. Default 0. */
+  readonly validUntil?: number;
+  /** When there are any, the key may be used from these addresses only. */
+  readonly ipAllowlist?: readonly string[];
+  /** How GetApiKeyInfo tells of it: what Kraken does here is not confirmed (KRAKEN.md 1.4, 9). */
+  readonly info?: KeyInfoStyle;
 }
+
+/** How GetApiKeyInfo tells of a key. */
+export interface KeyInfoStyle {
+  /** Whether `nonce` is the highest before the call that asks, or with it. Default `including`. */
+  readonly nonce?: 'before' | 'including';
+  /** Likewise for `last_used`. Default `including`. */
+  readonly lastUsed?: 'before' | 'including';
+  /** Whether numbers are texts or JSON numbers. Default `text`. */
+  readonly numbers?: 'text' | 'number';
+  /** `valid_until` or `validUntil`. Default `snake`. */
+  readonly names?: 'snake' | 'camel';
+}
+
+/** What may be changed of a key while the sandbox runs. */
+export type KeySettings = Pick<
+  SandboxKey,
+  'nonceWindow' | 'permissions' | 'validUntil' | 'ipAllowlist' | 'info'
+>;
 
 /** What the sandbox remembers of a key: nonce and call counter are kept per key (KRAKEN.md 1.4, 3.1). */
 export interface KeyState {
-  readonly config: SandboxKey;
+  config: SandboxKey;
   readonly hmacKey: KeyObject;
   readonly counter: CallCounter;
   readonly nonces: NonceMemory;
+  /** The latest call that was taken, ms; 0: none yet. */
   lastUsed: number;
+  /** What nonces and time were before the latest call that was taken. */
+  before: { readonly nonce: bigint; readonly lastUsed: number };
 }
 
 // KRAKEN.md 1.4: unsigned 64-bit in the text, int64 in the spec; so nothing above int64 is taken.
@@ -37,11 +64,16 @@ const NONCE = /^[1-9]\d{0,18}$/;
 
 /** The nonces a key has used. Only rises. */
 export class NonceMemory {
-  readonly #window: bigint;
+  #window: bigint;
   readonly #usedInWindow = new Set<bigint>();
   #highest = 0n;
 
   constructor(window: bigint) {
+    this.#window = window;
+  }
+
+  /** From now on nonces so far below the highest are taken. */
+  set window(window: bigint) {
     this.#window = window;
   }
 
@@ -86,8 +118,15 @@ export class RequestChecks {
         counter: new CallCounter(config.tier ?? 'intermediate'),
         nonces: new NonceMemory(config.nonceWindow ?? 0n),
         lastUsed: 0,
+        before: { nonce: 0n, lastUsed: 0 },
       });
     }
+  }
+
+  /** Changes what is given; the rest stays. */
+  change(state: KeyState, settings: KeySettings): void {
+    state.config = { ...state.config, ...settings, info: { ...state.config.info, ...settings.info } };
+    if (settings.nonceWindow !== undefined) state.nonces.window = settings.nonceWindow;
   }
 
   key(text: string): KeyState | undefined {
@@ -99,7 +138,7 @@ export class RequestChecks {
   }
 
   /**
-   * Key, readable body, signature, otp, nonce: the key, or the E-string to refuse with. The order is only
+   * Key, address, readable body, signature, otp, nonce: the key, or the E-string to refuse with. The order is only
    * claimed by third parties (KRAKEN.md 1.4); a call that fails before the nonce check spends no nonce.
    * A missing nonce is refused before the signature, which could not be worked out without it.
    */
@@ -107,10 +146,13 @@ export class RequestChecks {
     const text = call.key ?? '';
     if (this.#lockout.refuses(text, now)) return 'EGeneral:Temporary lockout';
     const state = this.#keys.get(text);
-    if (state === undefined) {
+    if (state === undefined || hasEnded(state.config, now)) {
       this.#lockout.failed(text, 'key', now);
       return 'EAPI:Invalid key';
     }
+    const { ipAllowlist = [] } = state.config;
+    if (ipAllowlist.length > 0 && !ipAllowlist.includes(call.address ?? ''))
+      return 'EGeneral:Permission denied';
     if (call.body.problem !== undefined) return call.body.problem;
     const nonce = call.body.nonce;
     if (nonce === undefined) return this.#invalidNonce(text, now);
@@ -121,9 +163,11 @@ export class RequestChecks {
     }
     if (!NONCE.test(nonce)) return this.#invalidNonce(text, now);
     const number = BigInt(nonce);
+    const before = { nonce: state.nonces.highest ?? 0n, lastUsed: state.lastUsed };
     if (number > MAX_NONCE || !state.nonces.use(number)) return this.#invalidNonce(text, now);
     this.#lockout.passed(text);
     state.lastUsed = now;
+    state.before = before;
     return state;
   }
 
@@ -137,10 +181,16 @@ export class RequestChecks {
 export interface CheckedCall {
   readonly key: string | undefined;
   readonly sign: string | undefined;
+  /** Where it came from; undefined: not known. */
+  readonly address: string | undefined;
   /** The raw request target, with its query, which is part of the signed path (KRAKEN.md 1.2). */
   readonly path: string;
   readonly rawBody: Buffer;
   readonly body: RequestBody;
+}
+
+function hasEnded({ validUntil }: SandboxKey, now: number): boolean {
+  return validUntil !== undefined && validUntil > 0 && now >= validUntil * 1_000;
 }
 
 /** KRAKEN.md 1.2: HMAC-SHA512(secret, path + SHA256(nonce + body)), the body as the bytes on the wire. */

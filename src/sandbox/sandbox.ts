@@ -13,12 +13,21 @@ import { orderView, type SandboxOrder } from './order.js';
 import { PrivateCalls } from './private-calls.js';
 import type { SystemStatus } from './private-endpoint.js';
 import { PublicCalls, type PublicLimit } from './public-calls.js';
-import { RequestChecks, type KeyState, type SandboxKey } from './request-checks.js';
+import { RequestChecks, type KeySettings, type KeyState, type SandboxKey } from './request-checks.js';
 import { readRequestBody } from './request-body.js';
 import { SlowEngine } from './slow-engine.js';
 import { Traffic, type ReceivedCall } from './traffic.js';
 
-export type { Fault, Payment, PublicLimit, ReceivedCall, SandboxKey, SandboxOrder, SystemStatus };
+export type {
+  Fault,
+  KeySettings,
+  Payment,
+  PublicLimit,
+  ReceivedCall,
+  SandboxKey,
+  SandboxOrder,
+  SystemStatus,
+};
 
 /** How a sandbox is set up. */
 export interface SandboxOptions {
@@ -60,6 +69,8 @@ export interface Sandbox {
   /** As if another program had used the key: the highest nonce seen becomes this, unless it is higher. */
   raiseNonce(key: string, nonce: bigint): void;
   highestNonce(key: string): bigint | undefined;
+  /** As if its owner had edited the key at Kraken, and how GetApiKeyInfo tells of it; what is not given stays. */
+  setKey(key: string, settings: KeySettings): void;
   /** Every order there is, open, closed or canceled, oldest first. */
   orders(account: string): readonly SandboxOrder[];
   withdrawals(account: string): readonly Payment[];
@@ -173,10 +184,11 @@ export async function openSandbox(
     // What a slow engine was due to do comes before this call.
     engine.catchUp();
     const sign = textOf(req.headers['api-sign']);
+    const address = req.socket.remoteAddress;
     const run = (instead?: string): Reply =>
       body === undefined
         ? publicCalls.answer(received, query < 0 ? '' : target.slice(query + 1), instead)
-        : privateCalls.answer({ key, sign, path: target, rawBody, body }, received, instead);
+        : privateCalls.answer({ key, sign, address, path: target, rawBody, body }, received, instead);
     const fault = faults.take(endpoint, isPrivate, key);
     if (fault === undefined) {
       delivery.send(res, run());
@@ -184,7 +196,9 @@ export async function openSandbox(
     }
     const runSlowly = (delayMs: number): void => {
       const execute =
-        body === undefined ? run : privateCalls.accept({ key, sign, path: target, rawBody, body }, received);
+        body === undefined
+          ? run
+          : privateCalls.accept({ key, sign, address, path: target, rawBody, body }, received);
       if (execute !== undefined) engine.add(delayMs, execute);
     };
     delivery.spoil(fault, req, res, { run, runSlowly });
@@ -235,6 +249,7 @@ export async function openSandbox(
     clearFaults: () => faults.clear(),
     raiseNonce: (key, nonce) => stateOf(key).nonces.raise(nonce),
     highestNonce: (key) => stateOf(key).nonces.highest,
+    setKey: (key, settings) => checks.change(stateOf(key), settings),
     orders: (account) => [...(accountOf(account)?.orders.values() ?? [])].map(orderView),
     withdrawals: (account) => accountOf(account)?.withdrawals ?? [],
     transfers: (account) => accountOf(account)?.transfers ?? [],

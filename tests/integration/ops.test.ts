@@ -51,7 +51,7 @@ describe('/healthz', () => {
 
 describe('/readyz', () => {
   it('is 200 without reasons while calls are served', async () => {
-    expect(await ready()).toEqual({ status: 200, body: { status: 'ready', reasons: [] } });
+    expect(await ready()).toEqual({ status: 200, body: { status: 'ready', reasons: [], findings: [] } });
   });
 
   it('is 503 with the reason standby until a hot standby has taken over; calls are refused meanwhile', async () => {
@@ -266,6 +266,8 @@ describe('/metrics', () => {
       code: ERROR_CODES,
       class: ['other', 'EGeneral', 'transport'],
       result: ['ok', 'failed'],
+      target: ['everything', 'account', 'client'],
+      mode: ['pause', 'cancel-only', 'freeze'],
     };
     const { body } = await get('/metrics', own.opsUrl);
     const seen = new Set<string>();
@@ -288,9 +290,11 @@ describe('/metrics', () => {
       'decision',
       'endpoint',
       'le',
+      'mode',
       'outcome',
       'result',
       'rule',
+      'target',
     ]);
     const scrape = await Scrape.of(own.opsUrl);
     expect(scrape.value('calls_total', { endpoint: 'other' })).toBeGreaterThanOrEqual(2 * odd.length);
@@ -306,7 +310,11 @@ describe('/metrics', () => {
 
 describe('the startup window', () => {
   async function act(name: string): Promise<string> {
-    return (await rawRequest(world.opsUrl, `/v1/startup-window/${name}`, 'POST', '', {})).body.toString();
+    const headers = { 'content-type': 'application/json' };
+    const body = JSON.stringify({ who: 'ana', why: 'all bots are back' });
+    return (
+      await rawRequest(world.opsUrl, `/v1/startup-window/${name}`, 'POST', body, headers)
+    ).body.toString();
   }
   async function open(): Promise<[string, number]> {
     const shown = (await get('/v1/startup-window')).body.toString();
@@ -319,20 +327,30 @@ describe('the startup window', () => {
     expect(await open()).toEqual(['{"open":false}', 0]);
     expect(await act('open')).toBe('{"open":true}');
     expect(await open()).toEqual(['{"open":true}', 1]);
-    expect(world.log.filter(({ msg }) => msg === 'operator').map(({ act: name }) => name)).toEqual([
-      'startup-window close',
-      'startup-window open',
+    const signed = { who: 'ana', why: 'all bots are back', address: '127.0.0.1', result: 'done' };
+    expect(world.log.filter(({ msg }) => msg === 'operator')).toMatchObject([
+      { act: 'startup-window/close', ...signed },
+      { act: 'startup-window/open', ...signed },
     ]);
   });
 
-  it('obeys on loopback only: a listener that others reach shows it, and no more', async () => {
+  it('is for loopback only while there is no token: a listener that others reach neither shows nor moves it', async () => {
     const ops = { host: '0.0.0.0', hosts: ['scrape.me'] };
     const wide = await openProxyWorld({ config: { startup: STARTUP, ops } });
     const url = `http://127.0.0.1:${new URL(wide.opsUrl).port}`;
     const ask = (method: string, path: string): ReturnType<typeof talk> =>
       talk(url, requestText(url, method, path, '', { Host: 'scrape.me' }));
-    expect((await ask('POST', '/v1/startup-window/close'))?.status).toBe(403);
-    expect((await ask('GET', '/v1/startup-window'))?.body.toString()).toBe('{"open":true}');
+    for (const [method, path] of [
+      ['POST', '/v1/startup-window/close'],
+      ['GET', '/v1/startup-window'],
+    ] as const) {
+      const reply = await ask(method, path);
+      expect([reply?.status, reply?.body.toString()]).toEqual([
+        403,
+        expect.stringContaining('ops.token') as string,
+      ]);
+    }
+    expect((await ask('GET', '/metrics'))?.body.toString()).toContain('startup_window_open 1');
     expect(wide.log.filter(({ level }) => level === 40).length).toBeGreaterThan(0); // the warning about it
     await wide.close();
   });

@@ -4,6 +4,7 @@ import { connect } from 'node:net';
 import type { ReceivedCall } from '../../src/sandbox/sandbox.js';
 import { apiSign, rawRequest, signedRequest } from '../support/sign.js';
 import { errorOf, openWorld, TEST_KEY, TEST_SECRET, type SandboxWorld } from '../support/sandbox-world.js';
+import { until } from '../support/until.js';
 
 const ORDER = { pair: 'XBTUSD', type: 'buy', ordertype: 'limit', price: '10000', volume: '1' };
 
@@ -18,11 +19,6 @@ afterEach(async () => {
 
 function lastCall(): ReceivedCall | undefined {
   return world.sandbox.received.at(-1);
-}
-
-/** Waits for a state that the other end of a socket brings about. */
-async function until(holds: () => boolean): Promise<void> {
-  while (!holds()) await new Promise((resolve) => setImmediate(resolve));
 }
 
 /** A raw private call on a socket of its own, so that half calls and hang-ups are possible. */

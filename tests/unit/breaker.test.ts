@@ -86,7 +86,7 @@ function toNextProbe(): number {
 describe('a closed breaker', () => {
   it('lets everything through, and has nothing to wait for', () => {
     breakers.assertClosed('a');
-    expect(breakers.isOpen('a')).toBe(false);
+    expect(breakers.reasonOf('a') !== undefined).toBe(false);
     expect(breakers.remainingSeconds('a')).toBe(0);
     expect(jest.getTimerCount()).toBe(0);
   });
@@ -105,7 +105,7 @@ describe('an open breaker', () => {
     expect(error.message).toContain(text);
     expect(error.message).toContain(`tried again at 2026-11-22T${time}.000Z`);
     expect(error.detail).toBe(error.message);
-    expect(breakers.isOpen('a')).toBe(true);
+    expect(breakers.reasonOf('a') !== undefined).toBe(true);
     expect(breakers.remainingSeconds('a')).toBe(pause / 1_000);
     jest.advanceTimersByTime(1_500);
     expect(breakers.remainingSeconds('a')).toBe(pause / 1_000 - 1.5);
@@ -116,7 +116,7 @@ describe('an open breaker', () => {
   it('refuses the calls of its own key only', () => {
     breakers.trip('a', 'key');
     breakers.assertClosed('b');
-    expect(breakers.isOpen('b')).toBe(false);
+    expect(breakers.reasonOf('b') !== undefined).toBe(false);
     breakers.trip('b', 'lockout');
     expect(refusal('a').message).toContain('does not know');
     expect(refusal('b').message).toContain('locked this key out');
@@ -142,7 +142,7 @@ describe('an open breaker', () => {
     breakers.trip('a', 'lockout');
     jest.advanceTimersByTime(10 * MAX);
     expect(probes).toHaveLength(1);
-    expect(breakers.isOpen('a')).toBe(true);
+    expect(breakers.reasonOf('a') !== undefined).toBe(true);
   });
 
   it('closes when its probe says so, and forgets its pause', async () => {
@@ -152,7 +152,7 @@ describe('an open breaker', () => {
     toNextProbe();
     await probe().answer('closed');
     breakers.assertClosed('a');
-    expect(breakers.isOpen('a')).toBe(false);
+    expect(breakers.reasonOf('a') !== undefined).toBe(false);
     expect(jest.getTimerCount()).toBe(0);
     expect(changes).toEqual([
       ['a', 'key'],
@@ -214,7 +214,7 @@ describe('an open breaker', () => {
     breakers.trip('a', 'key');
     await jest.advanceTimersByTimeAsync(PAUSE + 10_000);
     expect(began).toBe(2);
-    expect(breakers.isOpen('a')).toBe(true);
+    expect(breakers.reasonOf('a') !== undefined).toBe(true);
   });
 
   it('keeps a first pause that is longer than the longest', async () => {
@@ -233,7 +233,7 @@ describe('an open breaker', () => {
 
   it('is told once it is open: who is told finds it so', () => {
     const seen: boolean[] = [];
-    breakers = open({ onChange: (key) => seen.push(breakers.isOpen(key)) });
+    breakers = open({ onChange: (key) => seen.push(breakers.reasonOf(key) !== undefined) });
     breakers.trip('a', 'key');
     expect(seen).toEqual([true]);
   });
@@ -254,7 +254,7 @@ describe('closing them all', () => {
     toNextProbe();
     breakers.close();
     for (const answer of ['closed', 'open', 'no-answer'] as const) await probe().answer(answer);
-    expect(breakers.isOpen('a')).toBe(true);
+    expect(breakers.reasonOf('a') !== undefined).toBe(true);
     expect(changes).toEqual([['a', 'key']]);
   });
 });

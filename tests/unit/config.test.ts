@@ -13,6 +13,7 @@ import {
   type ConfigMistake,
 } from '../../src/config.js';
 import { DEMO_KEYS } from '../../src/sandbox/demo-keys.js';
+import { propertyRuns } from '../support/property-runs.js';
 
 // Kraken's published test vector; no live key.
 const SECRET = 'kQH5HW/8p1uGOVjbgWA7FunAmGO8lsSUXNsu3eow76sz84Q18fWxnyRzBHCd3pd5nE9qa99HAZtuZuj6F1huXg==';
@@ -86,6 +87,14 @@ describe('what is left out', () => {
         bodyTimeoutMs: 10000,
       },
       ops: { host: '127.0.0.1', port: 8788, hosts: ['localhost', '127.0.0.1', '[::1]'] },
+      doctor: { enabled: true, intervalMs: 300000, twin: 'warn', expiryDays: 14 },
+      journal: {
+        enabled: true,
+        file: '/etc/kraken/data/kraken_global_nonce.txt.journal.jsonl',
+        maxBytes: 67108864,
+        maxAgeMs: 86400000,
+        keep: 30,
+      },
       upstream: { url: 'sandbox', timeoutMs: 15000 },
       nonce: {
         file: '/etc/kraken/data/kraken_global_nonce.txt',
@@ -119,7 +128,7 @@ describe('what is left out', () => {
       orders: { settle: true, resend: true },
       breaker: { pauseMs: 60000, lockoutMs: 300000, maxPauseMs: 1800000 },
       defaultAccount: undefined,
-      log: { level: 'info' },
+      log: { level: 'info', format: 'auto' },
       warnings: [],
     });
     expect(accounts).toMatchObject([{ name: 'master', key: 'public-master', tier: 'intermediate' }]);
@@ -990,7 +999,7 @@ describe('whatever stands in the file', () => {
         expect(error).toBeInstanceOf(ConfigError);
         expect((error as ConfigError).mistakes.length).toBeGreaterThan(0);
       }),
-      { numRuns: 600 },
+      { numRuns: propertyRuns(200) },
     );
   });
 });

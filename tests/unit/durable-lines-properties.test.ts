@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import { DurableLines } from '../../src/durable-lines.js';
 import { Disk } from '../support/disk.js';
+import { propertyRuns } from '../support/property-runs.js';
 import { until } from '../support/until.js';
 
 /** What one burst adds: how many lines of how many bytes, and how many turns of the event loop come before the next. */
@@ -175,7 +176,7 @@ it.each([
           }
         },
       ),
-      { numRuns: 40 },
+      { numRuns: propertyRuns(20) },
     );
   },
   60_000,

@@ -6,6 +6,7 @@ import type { OpenRecord } from '../../src/answers/begun.js';
 import type { CallId } from '../../src/answers/call-id.js';
 import { KnownAnswers } from '../../src/answers/known-answers.js';
 import { callId, INTENT, replyOf } from '../support/answers-world.js';
+import { propertyRuns } from '../support/property-runs.js';
 
 const DAY_MS = 24 * 60 * 60 * 1000;
 const IDS: readonly CallId[] = [
@@ -177,6 +178,6 @@ it('whatever begins, ends, crashes and comes again: nothing that is open, in dou
         }
       },
     ),
-    { numRuns: 80 },
+    { numRuns: propertyRuns(40) },
   );
 }, 120_000);

@@ -4,15 +4,29 @@ import { createMetrics, type Metrics } from '../../src/metrics.js';
 let now: number;
 let metrics: Metrics;
 let waiting = 0;
+let accounts: string[];
+let isReady: boolean;
+let findings: { account: string | undefined; code: string; severity: string }[];
 beforeEach(() => {
   now = 12_345_678;
+  accounts = ['master', 'alice'];
+  isReady = true;
+  findings = [];
   metrics = createMetrics({ version: '1.2.3', tuning: { lanes: 'key' }, now: () => now });
   metrics.watch({
     laneWaiting: () => waiting,
     laneInFlight: () => 2,
     nonceLeadSeconds: () => 0.5,
     startupWindowOpen: () => true,
-    accounts: ['master', 'alice'],
+    accounts: () => accounts,
+    ready: () => isReady,
+    findings: () => findings,
+    holds: () => [
+      { mode: 'pause' },
+      { account: 'alice', mode: 'freeze' },
+      { account: 'master', mode: 'freeze' },
+    ],
+    journal: () => ({ lines: 7, lost: 2, problem: 'ENOSPC' }),
     callCounter: (account) => (account === 'master' ? 12.5 : 0),
     engineCounter: (account) => (account === 'alice' ? 61 : 0),
     breakerSeconds: (account) => (account === 'alice' ? 59.5 : 0),
@@ -160,4 +174,57 @@ it('two proxies in one process count apart', async () => {
   const other = createMetrics({ version: '1', tuning: {} });
   issue(3);
   expect(await other.text()).toContain('kraken_proxy_nonces_issued_total 0\n');
+});
+
+it('findings count while they are there, by account, code and severity', async () => {
+  findings = [
+    { account: 'alice', code: 'twin', severity: 'error' },
+    { account: undefined, code: 'clock-off', severity: 'warning' },
+  ];
+  const text = await metrics.text();
+  expect(text).toContain('kraken_proxy_findings{account="alice",code="twin",severity="error"} 1\n');
+  expect(text).toContain('kraken_proxy_findings{account="none",code="clock-off",severity="warning"} 1\n');
+  findings = [];
+  expect(await metrics.text()).not.toContain('kraken_proxy_findings{');
+});
+
+it('holds count by whose calls they are about', async () => {
+  const text = await metrics.text();
+  const held = text.match(/^kraken_proxy_held\{.* [1-9]\d*$/gm);
+  expect(held).toEqual([
+    'kraken_proxy_held{target="everything",mode="pause"} 1',
+    'kraken_proxy_held{target="account",mode="freeze"} 2',
+  ]);
+});
+
+it('readiness and the state of the journal show', async () => {
+  expect(await sample('ready')).toBe(1);
+  isReady = false;
+  expect(await sample('ready')).toBe(0);
+  expect(await sample('journal_lines_total')).toBe(7);
+  expect(await sample('journal_lost_total')).toBe(2);
+  expect(await sample('journal_failing')).toBe(1);
+});
+
+it('an account that a reload has removed has no gauges any more', async () => {
+  expect(await metrics.text()).toContain('kraken_proxy_call_counter{account="alice"}');
+  accounts = ['master'];
+  expect(await metrics.text()).not.toContain('kraken_proxy_call_counter{account="alice"}');
+});
+
+it('other tuning takes the place of the former', async () => {
+  metrics.retuned({ lanes: 'global' });
+  const text = await metrics.text();
+  expect(text.match(/^kraken_proxy_config_info\{.*$/gm)).toEqual([
+    'kraken_proxy_config_info{lanes="global"} 1',
+  ]);
+});
+
+it('totals and rates are told without a scrape', () => {
+  metrics.call({ ...newCallRecord('id', 'AddOrder'), outcome: 'executed' }, undefined);
+  metrics.call(newCallRecord('id', 'AddOrder'), undefined);
+  expect(metrics.totals()).toEqual({ executed: 1, refused: 0, unknown: 0, 'not-sent': 1 });
+  issue(20);
+  nextSecond();
+  expect(metrics.nonceRates()).toEqual({ mean: 2, highest: 20 });
 });

@@ -3,7 +3,9 @@ import { openCallPath } from '../../src/call-path.js';
 import { Clients } from '../../src/clients.js';
 import { parseConfig } from '../../src/config.js';
 import { ProxyError } from '../../src/errors.js';
+import { Holds } from '../../src/holds/holds.js';
 import { createAccount } from '../../src/kraken/account.js';
+import { Accounts } from '../../src/kraken/accounts.js';
 import { Upstream } from '../../src/kraken/transport.js';
 import { StartupWindow } from '../../src/lane/startup.js';
 import { UNNAMED_RULES } from '../../src/policy/unnamed-rules.js';
@@ -21,7 +23,8 @@ it('a nonce that was drawn while the state was ours is not used once it is anoth
   let draws = 0;
   const path = openCallPath({
     config,
-    accounts,
+    accounts: new Accounts(accounts),
+    holds: new Holds(),
     clients: new Clients({
       accounts,
       defaultAccount: 'master',

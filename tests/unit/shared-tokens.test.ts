@@ -31,7 +31,10 @@ const TOKEN = tokenOf('abc');
 const EXECUTED = { outcome: 'executed' as const };
 
 function open(shareMs = 60_000): SharedTokens {
-  const tokens = new SharedTokens(shareMs, () => now);
+  const tokens = new SharedTokens(
+    () => shareMs,
+    () => now,
+  );
   tokens.keep(jobOf(EXECUTED), TOKEN, now);
   return tokens;
 }
@@ -71,7 +74,10 @@ it.each([
 it.each(['refused', 'unknown', 'not-sent'] as const)(
   'what came of a call that was %s is kept for nobody',
   (outcome) => {
-    const tokens = new SharedTokens(60_000, () => now);
+    const tokens = new SharedTokens(
+      () => 60_000,
+      () => now,
+    );
     tokens.keep(jobOf({ outcome }), TOKEN, now);
     expect(tokens.find(jobOf())).toBeUndefined();
   },
