@@ -99,9 +99,9 @@ export class RunningProxy {
    * Spawns it; does not wait until it is ready.
    * @param {string} upstream
    * @param {string} folder
-   * @param {object} [clients] The config's clients.
+   * @param {object} [more] Further parts of the config.
    */
-  static async spawn(upstream, folder, clients) {
+  static async spawn(upstream, folder, more = {}) {
     const main = fileURLToPath(new URL('../dist/main.js', import.meta.url));
     const [port, opsPort] = await freePorts();
     const config = join(mkdtempSync(join(folder, 'proxy-')), 'proxy.config.json');
@@ -118,7 +118,7 @@ export class RunningProxy {
         pacing: { costs: { Balance: 0 }, merge: false },
         accounts: { [PROXY_ACCOUNT]: { key: account?.key, secret: account?.secret } },
         defaultAccount: PROXY_ACCOUNT,
-        clients,
+        ...more,
       }),
     );
     // For a look inside, such as --cpu-prof.
@@ -144,6 +144,15 @@ export class RunningProxy {
       this.#mayStillCome(gone);
       await delay(POLL_MS);
     }
+  }
+
+  /** Somebody looks at the operator's page from now on: its live news are read. */
+  watch() {
+    const socket = connect({ port: this.#opsPort, host: '127.0.0.1' }, () =>
+      socket.write('GET /v1/events HTTP/1.1\r\nhost: localhost\r\n\r\n'),
+    );
+    socket.on('error', () => undefined);
+    socket.resume().unref();
   }
 
   /** One private call over a new connection, tried every 2 ms until it is answered with a result. */

@@ -48,15 +48,20 @@ const folder = mkdtempSync(join(tmpdir(), 'kraken-signing-proxy-bench-'));
 async function inWorld(use) {
   const upstream = await openUpstream();
   const proxy = await RunningProxy.spawn(upstream.hello.url, folder);
-  const guarded = await RunningProxy.spawn(upstream.hello.url, folder, clientsOfBots());
+  const guarded = await RunningProxy.spawn(upstream.hello.url, folder, { clients: clientsOfBots() });
+  const bare = await RunningProxy.spawn(upstream.hello.url, folder, { journal: { enabled: false } });
+  const watched = await RunningProxy.spawn(upstream.hello.url, folder);
   /** @type {Awaited<ReturnType<typeof openChild<{ keepAlive: string, asItComes: string }>>>} */
   const forward = await openChild('forward.mjs', [upstream.hello.url]);
   const clients = await openChild('load.mjs');
-  await Promise.all([proxy.ready(), guarded.ready()]);
+  await Promise.all([proxy, guarded, bare, watched].map((one) => one.ready()));
+  watched.watch();
   const routes = {
     direct: { url: upstream.hello.url, signs: true },
     proxy: { url: proxy.url, signs: false },
     proxyWithClients: { url: guarded.url, signs: true },
+    proxyBare: { url: bare.url, signs: false },
+    proxyWatched: { url: watched.url, signs: false },
     forward: { url: forward.hello.keepAlive, signs: true },
     forwardAsItComes: { url: forward.hello.asItComes, signs: true },
   };
@@ -67,7 +72,7 @@ async function inWorld(use) {
   };
   const slowDown = (/** @type {number} */ delayMs) => upstream.ask({ delayMs });
   const result = await use({ routes, load, proxy, slowDown });
-  for (const part of [clients, forward, proxy, guarded, upstream]) await part.stop();
+  for (const part of [clients, forward, proxy, guarded, bare, watched, upstream]) await part.stop();
   return result;
 }
 
@@ -80,7 +85,7 @@ function clientsOfBots() {
   return Object.fromEntries(clients);
 }
 
-/** @typedef {{ [name in 'direct' | 'proxy' | 'proxyWithClients' | 'forward' | 'forwardAsItComes']: { url: string, signs: boolean } }} Routes */
+/** @typedef {{ [name in 'direct' | 'proxy' | 'proxyWithClients' | 'proxyBare' | 'proxyWatched' | 'forward' | 'forwardAsItComes']: { url: string, signs: boolean } }} Routes */
 
 /** @returns {Promise<Awaited<ReturnType<typeof openChild<{ url: string }>>>>} */
 function openUpstream() {
@@ -100,6 +105,8 @@ function measureLatency() {
       forwardAsItComes: newSamples(),
       proxy: newSamples(),
       proxyWithClients: newSamples(),
+      proxyBare: newSamples(),
+      proxyWatched: newSamples(),
     };
     for (let round = 0; round <= rounds; round++) {
       /** @type {Measured | undefined} */
@@ -124,6 +131,12 @@ function measureLatency() {
       forwardAsItComes: medians(samples.forwardAsItComes),
       proxy: medians(samples.proxy),
       proxyWithClients: medians(samples.proxyWithClients),
+      proxyBare: medians(samples.proxyBare),
+      proxyWatched: medians(samples.proxyWatched),
+      // Within a round, so that what the machine does meanwhile hits both.
+      watchingP50: median(
+        samples.proxyWatched.p50.map((p50, at) => p50 - (samples.proxyBare.p50[at] ?? NaN)),
+      ),
     };
   });
 }

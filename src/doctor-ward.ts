@@ -85,7 +85,7 @@ function patientsOf({ accounts, config }: InForce): DoctorAccount[] {
 }
 
 /** Whether any client may withdraw from an account. Who is no client never may. */
-function mayWithdraw({ clients = [] }: Config, account: string): boolean {
+export function mayWithdraw({ clients = [] }: Config, account: string): boolean {
   const withdraw = endpointOf('Withdraw');
   return clients.some(({ accounts, rules }) => {
     if (!accounts.includes(account)) return false;

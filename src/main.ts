@@ -101,7 +101,7 @@ async function main(): Promise<void> {
   }
   switch (call) {
     case 'serve':
-      return serve(config(), config);
+      return serve(config);
     case 'check':
       return check(config());
     case 'nonce show': {
@@ -164,7 +164,12 @@ function interrupted(): AbortSignal {
 }
 
 /** Runs the proxy until a signal, or until it cannot go on. */
-async function serve(config: Config, readConfig: () => Config): Promise<void> {
+async function serve(readConfig: () => Config): Promise<void> {
+  // From before the config is read: one that changes during the start is not missed.
+  let isReloadAsked = false;
+  let reload = (): void => void (isReloadAsked = true);
+  process.on('SIGHUP', () => reload());
+  const config = readConfig();
   const { env, stdout } = process;
   const { dev, ino } = fstatSync(stdout.fd);
   const reader = { isTTY: stdout.isTTY, env, output: `${dev}:${ino}` };
@@ -216,21 +221,32 @@ async function serve(config: Config, readConfig: () => Config): Promise<void> {
       void end(EXIT.stopped);
     });
   }
-  process.on('SIGHUP', () => {
-    if (server === undefined || ending) return;
-    manager.reloading();
-    // What came of it is in the log.
-    void server
-      .reload()
-      .catch(() => undefined)
-      .finally(() => manager.ready(state()));
-  });
   process.on('uncaughtException', fatal);
   process.on('unhandledRejection', fatal);
   try {
     const onStop = (): void => void end(EXIT.stopped);
-    server = await openServer({ config, log, version: readVersion(), onFatal: fatal, readConfig, onStop });
+    const opened = await openServer({
+      config,
+      log,
+      version: readVersion(),
+      onFatal: fatal,
+      readConfig,
+      onStop,
+    });
+    server = opened;
     manager.ready(state());
+    reload = () => {
+      if (ending) return;
+      manager.reloading();
+      // What came of it is in the log.
+      void opened
+        .reload()
+        .catch(() => undefined)
+        .finally(() => {
+          if (!ending) manager.ready(state());
+        });
+    };
+    if (isReloadAsked) reload();
   } catch (error) {
     fatal(error);
   }

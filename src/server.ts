@@ -4,7 +4,7 @@ import { getRequestListener } from '@hono/node-server';
 import { openCallPath } from './call-path.js';
 import { describeTuning, type Config } from './config.js';
 import { isLoopback } from './config/addresses.js';
-import { openDoctor } from './doctor-ward.js';
+import { mayWithdraw, openDoctor } from './doctor-ward.js';
 import type { KeyFinding } from './doctor/findings.js';
 import { TwinAlarm } from './doctor/twin-alarm.js';
 import type { ProxyError } from './errors.js';
@@ -30,6 +30,7 @@ import { needsLedger, OwnedState } from './owned-state.js';
 import { Policy } from './policy/policy.js';
 import { PublicApi } from './public-api.js';
 import { openPublicSide } from './public-side.js';
+import { ALL_PERMISSIONS } from './sandbox/key-endpoints.js';
 import { openSandbox, type Sandbox } from './sandbox/sandbox.js';
 import { statusOf } from './status.js';
 import { warmUp } from './warm-up.js';
@@ -57,8 +58,6 @@ export interface Server {
   readonly opsUrl: string;
   /** Calls are taken. */
   readonly isReady: boolean;
-  /** The latest line of the journal, to be noted elsewhere; undefined where none is kept. */
-  readonly journalHead: string | undefined;
   /** Examines every key now. Never rejects. */
   examine(): Promise<readonly KeyFinding[]>;
   /** Puts the config as it is now on disk in force. Rejects, and changes nothing, when it is no good. */
@@ -246,6 +245,9 @@ export async function openServer(options: ServerOptions): Promise<Server> {
     explained.delete('standby');
     log.info({ file }, 'ready: the nonce state is ours');
     for (const hold of holds.all) log.warn({ ...hold }, 'held since before the start');
+  };
+  // Last: the first call is not to wait for our questions, nor these for code that is cold.
+  const startDoctor = (): void => {
     if (inForce.config.doctor.enabled && !stop.signal.aborted) void doctor.start();
   };
 
@@ -302,9 +304,6 @@ export async function openServer(options: ServerOptions): Promise<Server> {
     get isReady() {
       return notReady().length === 0;
     },
-    get journalHead() {
-      return state.journal?.state.head;
-    },
     examine: () => doctor.examine(),
     reload,
     close: () => (closing ??= close()),
@@ -312,14 +311,16 @@ export async function openServer(options: ServerOptions): Promise<Server> {
 
   for (const warning of config.warnings) log.warn(warning);
   if (config.nonce.standby) {
-    Promise.all([listen(), own()]).catch((error: unknown) => {
+    Promise.all([listen(), own()]).then(startDoctor, (error: unknown) => {
       if (!stop.signal.aborted) onFatal(error);
     });
     return server;
   }
   try {
     await own();
-    if (options.listens !== false) await listen();
+    if (options.listens === false) return server;
+    await listen();
+    startDoctor();
     return server;
   } catch (error) {
     await server.close().catch(() => undefined);
@@ -333,12 +334,15 @@ function toListener(fetch: Parameters<typeof getRequestListener>[0]): RequestLis
   return (request, response) => void handle(request, response);
 }
 
+/** Its keys are made as one should make them: nothing for the doctor to find. */
 function openBuiltInSandbox(config: Config): Promise<Sandbox> {
   const keys = config.accounts.map(({ name, key, secret, tier }) => ({
     account: name,
     key,
     secret: secret.reveal(),
     tier,
+    permissions: ALL_PERMISSIONS.filter((one) => one !== 'withdraw-funds' || mayWithdraw(config, name)),
+    ipAllowlist: ['127.0.0.1'],
   }));
   return openSandbox({ keys });
 }

@@ -1,23 +1,17 @@
-import { constants } from 'node:fs';
-import { mkdir, open, rename, rm, stat, type FileHandle } from 'node:fs/promises';
-import { basename, dirname } from 'node:path';
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { syncFolder } from '../durable-file.js';
-import { readEnd, type FileEnd } from './journal-end.js';
-import { rotatedFiles, rotatedPath } from './journal-files.js';
 import {
   actContent,
   callContent,
   contentOf,
   digest,
   formLine,
-  NOTHING,
   noteContent,
   type ActRecord,
   type JournaledCall,
   type LineKind,
   type Link,
 } from './journal-line.js';
+import { LiveFile } from './live-file.js';
 
 export interface JournalOptions {
   /** The live file; rotated ones lie beside it as `<name>.<seq of its first line>.jsonl`. */
@@ -57,18 +51,6 @@ export interface JournalState {
   readonly bytes: number;
 }
 
-/** The live file. */
-interface LiveFile {
-  readonly handle: FileHandle;
-  readonly inode: number;
-  /** Seq of its first line; of the first one to come while it is empty. */
-  first: number;
-  /** When its first line was written, unix ms. */
-  began: number;
-  /** Bytes that are on disk for certain; whatever is behind them is ours to cut off. */
-  size: number;
-}
-
 /** A line that waits, other than a call's. */
 class Prepared {
   readonly kind: LineKind;
@@ -101,8 +83,6 @@ const FLUSH_MS = 100;
 const RETRY_MS = 1_000;
 /** After so long without an answer from the disk it is said to hang; opening and closing wait no longer for it. */
 const PATIENCE_MS = 2_000;
-/** A folder in which nothing can be renamed: the file grows on, and this is the time to the next try, ms. */
-const ROTATE_AGAIN_MS = 60_000;
 /** The bound of a write: the end that is looked at after a crash has to be longer. */
 const MAX_BATCH_BYTES = 512 * 1024;
 const MAX_BATCH_LINES = 2_000;
@@ -114,8 +94,6 @@ const LINE_BYTES = 1_024;
 /** Making lines gives way to calls after so long, ms. */
 const SLICE_MS = 2;
 const LOOK_AT_CLOCK = 16;
-const FOLDER_MODE = 0o700;
-const FILE_MODE = 0o600;
 
 /**
  * An append-only file of lines, each with the hash of the one before, over rotated files and restarts. Lines are
@@ -136,21 +114,13 @@ export class Journal {
   /** The writing under way. */
   #writer: Promise<void> | undefined;
   #isClosed = false;
-  #live: LiveFile | undefined;
-  /** What the file holds behind its good size is not known. */
-  #isTorn = false;
-  /** The last line on disk; undefined until the files were read. */
-  #head: Link | undefined;
-  /** The hashes of lines whose write failed: they may have got there all the same. */
-  #attempted: readonly string[] = [];
+  readonly #file: LiveFile;
   /** Why the next line must be a `begin`. */
   #begin: Begin | undefined;
   /** The one that waits first of all. */
   #begun: (Begin & { readonly line: Prepared }) | undefined;
+  /** The next line does not fit into the file. */
   #isFull = false;
-  /** Monotonic ms of the next try to rotate, after one has failed. */
-  #rotateAt = 0;
-  #rotateProblem: string | undefined;
   #problem: string | undefined;
   #timeOf = NaN;
   #time = '';
@@ -164,6 +134,12 @@ export class Journal {
     this.#flushMs = options.flushMs ?? FLUSH_MS;
     this.#now = options.now ?? Date.now;
     this.#keys = options.keys;
+    this.#file = new LiveFile({
+      ...options,
+      now: this.#now,
+      onBegin: (why, more) => this.#mustBegin(why, more),
+      onWritten: (lines) => this.#written(lines),
+    });
     this.#mustBegin('start');
   }
 
@@ -180,9 +156,9 @@ export class Journal {
       file: this.#options.file,
       lines: this.#lines,
       lost: this.#lost,
-      problem: this.#problem ?? this.#rotateProblem,
-      head: this.#head?.seq === 0 ? undefined : this.#head?.hash,
-      bytes: this.#live?.size ?? 0,
+      problem: this.#problem ?? this.#file.rotateProblem,
+      head: this.#file.head.seq === 0 ? undefined : this.#file.head.hash,
+      bytes: this.#file.size,
     };
   }
 
@@ -202,6 +178,12 @@ export class Journal {
     this.#add(this.#prepared('note', noteContent(what, detail)));
   }
 
+  /** Accounts have got other keys, by fingerprint; `draws`: how many nonces this run had drawn until then. */
+  newKeys(keys: Readonly<Record<string, string>>, draws: number): void {
+    this.#keys = keys;
+    this.note('keys', { keys, draws });
+  }
+
   /** Writes what waits and says that it was closed in order. Never rejects, and gives a disk that hangs up after 2 s. */
   async close(): Promise<void> {
     if (this.#isClosed) return;
@@ -212,23 +194,15 @@ export class Journal {
       await this.#writer;
       this.#write();
       await this.#writer;
-      await this.#live?.handle.close();
-      if (this.#head !== undefined && this.#waiting.length === 0)
-        this.#options.onSealed?.(this.#options.file, this.#head);
+      await this.#file.close();
+      if (this.#waiting.length === 0) this.#options.onSealed?.(this.#options.file, this.#file.head);
     };
     await inTime(
       last().catch(() => undefined),
       PATIENCE_MS,
     );
-    this.#live = undefined;
     this.#lost += this.#waiting.length;
     this.#waiting = [];
-  }
-
-  /** Accounts have got other keys, by fingerprint; `draws`: how many nonces this run had drawn until then. */
-  newKeys(keys: Readonly<Record<string, string>>, draws: number): void {
-    this.#keys = keys;
-    this.note('keys', { keys, draws });
   }
 
   #prepared(kind: LineKind, content: string, at = this.#now()): Prepared {
@@ -275,7 +249,7 @@ export class Journal {
         this.#says(undefined);
       } while (this.#waiting.length >= (this.#isClosed || this.#isFull ? 1 : MAX_BATCH_LINES));
     } catch (error) {
-      this.#isTorn = true;
+      this.#file.failed();
       this.#says((error as Error).message);
       again = RETRY_MS;
     }
@@ -285,18 +259,13 @@ export class Journal {
   }
 
   async #writeBatch(): Promise<void> {
-    const live = await this.#ready();
+    await this.#file.ready(this.#waiting.length === 0 ? 'as it is' : this.#isFull ? 'new' : 'fresh');
+    this.#isFull = false;
     if (this.#untold > 0) this.#putFirst(this.#prepared('lost', contentOf({ lines: this.#untold })));
     this.#untold = 0;
     this.#putBegin();
-    const { text, hashes } = await this.#makeBatch(this.#head ?? NOTHING, live.size);
-    if (hashes.length === 0) return;
-    const bytes = Buffer.from(text);
-    this.#attempted = hashes;
-    await live.handle.appendFile(bytes);
-    await live.handle.datasync();
-    live.size += bytes.length;
-    this.#written(hashes);
+    const { text, hashes } = await this.#makeBatch(this.#file.head, this.#file.size);
+    if (hashes.length > 0) await this.#file.append(Buffer.from(text), hashes);
   }
 
   /** A file begins with a `begin`, and nothing comes before that. */
@@ -320,7 +289,7 @@ export class Journal {
   /** The next lines for a file, in slices so short that no call waits for them. */
   async #makeBatch(head: Link, size: number): Promise<Batch> {
     const hashes: string[] = [];
-    const room = this.#isRotatable ? this.#options.maxBytes - size : Infinity;
+    const room = this.#file.mayRotate ? this.#options.maxBytes - size : Infinity;
     let text = '';
     let length = 0;
     let prev = head.hash;
@@ -369,201 +338,11 @@ export class Journal {
     return this.#time;
   }
 
-  /** The first of what waits is on disk. */
-  #written(hashes: readonly string[]): void {
-    const hash = hashes.at(-1);
-    if (hash === undefined) return;
-    this.#head = { seq: (this.#head?.seq ?? 0) + hashes.length, hash };
-    this.#lines += hashes.length;
-    this.#attempted = [];
+  /** So many lines, the first of what waits, are on disk. */
+  #written(lines: number): void {
+    this.#lines += lines;
     this.#begun = undefined;
-    for (const line of this.#waiting.splice(0, hashes.length)) this.#waitingBytes -= sizeOf(line);
-  }
-
-  /** The live file, as it has to be for the next write. Rejects while that cannot be had. */
-  async #ready(): Promise<LiveFile> {
-    let live = this.#live;
-    if (live !== undefined && this.#isTorn) live = await this.#mend(live);
-    if (live !== undefined) live = await this.#ours(live);
-    live ??= await this.#openLive();
-    const isOld = this.#now() - live.began >= this.#options.maxAgeMs;
-    if (live.size > 0 && (isOld || this.#isFull) && this.#waiting.length > 0 && this.#isRotatable)
-      live = await this.#rotate(live, this.#isFull ? 'size' : 'age');
-    return live;
-  }
-
-  /** Cuts off what a write that failed has left. Undefined when that fails too. */
-  async #mend(live: LiveFile): Promise<LiveFile | undefined> {
-    try {
-      await live.handle.truncate(live.size);
-      await live.handle.datasync();
-      this.#isTorn = false;
-      return live;
-    } catch {
-      await this.#letGo(live);
-      return undefined;
-    }
-  }
-
-  /** The file, if it is where and as long as it was left. */
-  async #ours(live: LiveFile): Promise<LiveFile | undefined> {
-    const { file } = this.#options;
-    const found = await stat(file).catch((error: unknown) => {
-      if (['ENOENT', 'ENOTDIR'].includes(String((error as NodeJS.ErrnoException).code))) return undefined;
-      throw error;
-    });
-    if (found?.ino === live.inode && found.size === live.size) return live;
-    await this.#letGo(live);
-    return undefined;
-  }
-
-  async #letGo({ handle }: LiveFile): Promise<void> {
-    this.#live = undefined;
-    await handle.close().catch(() => undefined);
-  }
-
-  /** Opens the live file, or makes one: at the start, and when the former was lost or cannot be mended. */
-  async #openLive(): Promise<LiveFile> {
-    const { file } = this.#options;
-    await mkdir(dirname(file), { recursive: true, mode: FOLDER_MODE });
-    const end = await endOf(file);
-    if (end === undefined)
-      return await this.#make(this.#head === undefined ? undefined : 'the file was gone');
-    const isOurs = await this.#goOnFrom(end);
-    const isWhole = isOurs && (end.goodSize === end.size || end.isTorn);
-    if (isWhole) {
-      try {
-        return await this.#goOn(end);
-      } catch (error) {
-        // One that can be neither mended nor moved is one that cannot be written.
-        if (end.goodSize === end.size) throw error;
-      }
-    }
-    return await this.#moveAside(end, isOurs);
-  }
-
-  /** Settles behind which line the chain goes on. False when the file does not end with what we wrote. */
-  async #goOnFrom(end: FileEnd): Promise<boolean> {
-    if (this.#head === undefined) {
-      this.#head = end.last ?? (await this.#lastOfRotated());
-      return true;
-    }
-    // Only a write of ours that failed leaves something behind the last good line.
-    if (end.goodSize < end.size && !this.#isTorn) return false;
-    if (end.last === undefined) return end.size === 0 || end.isTorn;
-    const ahead = end.last.seq - this.#head.seq;
-    if (ahead === 0) return end.last.hash === this.#head.hash;
-    if (ahead < 0 || this.#attempted[ahead - 1] !== end.last.hash) return false;
-    this.#written(this.#attempted.slice(0, ahead)); // the write that failed had got so far
-    return true;
-  }
-
-  async #lastOfRotated(): Promise<Link> {
-    const files = await rotatedFiles(this.#options.file);
-    for (const { path } of files.reverse()) {
-      const { last } = await readEnd(path);
-      if (last !== undefined) return last;
-    }
-    const newest = files[0];
-    return newest === undefined ? NOTHING : { ...NOTHING, seq: newest.first };
-  }
-
-  /** Opens a file that ends well, but for a line that was being written, which is cut off. */
-  async #goOn(end: FileEnd): Promise<LiveFile> {
-    const { file } = this.#options;
-    const handle = await open(file, constants.O_WRONLY | constants.O_APPEND);
-    try {
-      if (end.goodSize < end.size) {
-        await handle.truncate(end.goodSize);
-        this.#mustBegin('cut', { cut: end.size - end.goodSize });
-      }
-      await handle.datasync();
-      const { ino } = await handle.stat();
-      if (end.goodSize === 0) this.#mustBegin('new');
-      return this.#own({
-        handle,
-        inode: ino,
-        first: end.first?.seq ?? this.#next,
-        began: end.first?.at ?? this.#now(),
-        size: end.goodSize,
-      });
-    } catch (error) {
-      await handle.close().catch(() => undefined);
-      throw error;
-    }
-  }
-
-  /** Puts a file that does not end as it should out of the way, untouched, and begins a new one that says so. */
-  async #moveAside(end: FileEnd, isOurs: boolean): Promise<LiveFile> {
-    const { file } = this.#options;
-    const path = await rotatedPath(file, end.first?.seq ?? this.#next);
-    await rename(file, path);
-    const damaged = { file: basename(path), from: end.goodSize, bytes: end.size - end.goodSize };
-    return isOurs
-      ? await this.#make('the file before ends damaged', { damaged })
-      : await this.#make('another program has changed the file before', { changed: basename(path) });
-  }
-
-  /** Rotates, or leaves it for a while when that fails: a file that is too long is better than none. */
-  async #rotate(live: LiveFile, why: string): Promise<LiveFile> {
-    const { file, onSealed } = this.#options;
-    let path: string;
-    try {
-      path = await rotatedPath(file, live.first);
-      await rename(file, path);
-    } catch (error) {
-      this.#rotateAt = performance.now() + ROTATE_AGAIN_MS;
-      this.#rotateProblem = `the file is not rotated: ${(error as Error).message}`;
-      return live;
-    }
-    this.#rotateProblem = undefined;
-    await this.#letGo(live);
-    if (this.#head !== undefined) onSealed?.(path, this.#head);
-    const next = await this.#make(why);
-    await this.#removeOldest().catch(() => undefined); // with the next rotation
-    return next;
-  }
-
-  async #make(why: string | undefined, more: Record<string, unknown> = {}): Promise<LiveFile> {
-    const { file } = this.#options;
-    this.#mustBegin(why ?? 'new', more);
-    this.#head ??= await this.#lastOfRotated();
-    const handle = await open(
-      file,
-      constants.O_WRONLY | constants.O_APPEND | constants.O_CREAT | constants.O_EXCL,
-      FILE_MODE,
-    );
-    try {
-      await syncFolder(dirname(file));
-      const { ino } = await handle.stat();
-      return this.#own({ handle, inode: ino, first: this.#next, began: this.#now(), size: 0 });
-    } catch (error) {
-      await handle.close().catch(() => undefined);
-      throw error;
-    }
-  }
-
-  #own(live: LiveFile): LiveFile {
-    this.#live = live;
-    this.#isTorn = false;
-    this.#isFull = false;
-    return live;
-  }
-
-  async #removeOldest(): Promise<void> {
-    const { file, keep } = this.#options;
-    if (keep === 0) return;
-    const files = await rotatedFiles(file);
-    for (const { path } of files.slice(0, -keep)) await rm(path, { force: true });
-  }
-
-  get #isRotatable(): boolean {
-    return performance.now() >= this.#rotateAt;
-  }
-
-  /** The seq of the next line. */
-  get #next(): number {
-    return (this.#head?.seq ?? 0) + 1;
+    for (const line of this.#waiting.splice(0, lines)) this.#waitingBytes -= sizeOf(line);
   }
 
   #mustBegin(why: string, more: Record<string, unknown> = {}): void {
@@ -589,16 +368,6 @@ export class Journal {
 /** Memory that a line takes while it waits, bytes. */
 function sizeOf(line: Waiting): number {
   return LINE_BYTES + (line instanceof Prepared ? line.content.length : (line.body?.length ?? 0));
-}
-
-/** How the file ends; undefined where there is none. */
-async function endOf(file: string): Promise<FileEnd | undefined> {
-  try {
-    return await readEnd(file);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-    throw error;
-  }
 }
 
 async function inTime(work: Promise<void> | undefined, ms: number): Promise<void> {

@@ -8,7 +8,7 @@ export const KEY_ENDPOINTS: PrivateEndpoints = {
 };
 
 /** What a key without a list of its own may do: everything. */
-const ALL_PERMISSIONS = [
+export const ALL_PERMISSIONS: readonly string[] = [
   'query-funds',
   'add-funds',
   'withdraw-funds',
