@@ -291,6 +291,14 @@ export function openCallPath(parts: CallPathParts): CallPath {
     holds,
     tokens: new SharedTokens(() => config.pacing.shareTokensMs),
     routeOf: (account) => routes.of(account.fingerprint),
+    inForce: (account) => {
+      const now = accounts.named(account.name);
+      if (now === undefined || now === account) return account;
+      // What was taken from the body stays; and a key has its one lane.
+      const isAlike = (now.otp === undefined) === (account.otp === undefined);
+      const isHere = routes.of(now.fingerprint).lane === routes.of(account.fingerprint).lane;
+      return isAlike && isHere ? now : account;
+    },
     breakers,
     problem: () => status.problem,
     engine,

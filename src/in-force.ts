@@ -47,6 +47,11 @@ export class InForce {
     return this.#config;
   }
 
+  /** The keys' fingerprints by account. */
+  get keys(): Readonly<Record<string, string>> {
+    return Object.fromEntries(this.accounts.all.map(({ name, fingerprint }) => [name, fingerprint]));
+  }
+
   /** Unix ms. */
   get loadedAt(): number {
     return this.#loadedAt;

@@ -166,9 +166,9 @@ function interrupted(): AbortSignal {
 /** Runs the proxy until a signal, or until it cannot go on. */
 async function serve(readConfig: () => Config): Promise<void> {
   // From before the config is read: one that changes during the start is not missed.
-  let isReloadAsked = false;
-  let reload = (): void => void (isReloadAsked = true);
-  process.on('SIGHUP', () => reload());
+  const early: NodeJS.Signals[] = [];
+  let reload = (signal: NodeJS.Signals): void => void early.push(signal);
+  process.on('SIGHUP', (signal) => reload(signal));
   const config = readConfig();
   const { env, stdout } = process;
   const { dev, ino } = fstatSync(stdout.fd);
@@ -246,7 +246,7 @@ async function serve(readConfig: () => Config): Promise<void> {
           if (!ending) manager.ready(state());
         });
     };
-    if (isReloadAsked) reload();
+    for (const signal of early.slice(0, 1)) reload(signal);
   } catch (error) {
     fatal(error);
   }
@@ -322,7 +322,7 @@ function wholeNumber(text: string, option: string, most: number): number {
   return Number(text);
 }
 
-const TRY_AGAIN = new Set(['StateOwnedElsewhereError', 'StateLostError']);
+const TRY_AGAIN = new Set(['StateOwnedElsewhereError', 'StateLostError', 'CheckUnfinished']);
 const BAD_CONFIG = new Set([
   'ConfigError',
   'CertificateError',

@@ -69,7 +69,8 @@ export class OwnedState {
       this.holds.own(holds, holds.former);
       this.answers.own(await KnownAnswers.open(`${file}.answers`));
       if (needsLedger(config())) await this.openLedger();
-      await this.#openJournal();
+      // A process that was frozen may wake up when another has taken over.
+      await this.#openJournal(() => store.assertOwned(Date.now()));
       this.nonces.own(await NonceSequence.open(store, { reserveMs: nonce.reserveMs, onWrite }));
     } catch (error) {
       await Promise.allSettled([this.answers.close(), this.ledger.close(), this.#journal?.close()]);
@@ -101,13 +102,13 @@ export class OwnedState {
     await this.nonces.close();
   }
 
-  async #openJournal(): Promise<void> {
+  async #openJournal(assertOwned: () => void): Promise<void> {
     const { config, log, version, run, keys } = this.#parts;
     const { enabled, ...options } = config().journal;
     if (!enabled) return;
     this.#journal = await Journal.open({
       ...options,
-      ...{ version, run, keys: keys() },
+      ...{ version, run, keys: keys(), assertOwned },
       onProblem: (problem) => {
         if (problem === undefined) log.warn('the journal is written again');
         else log.error({ problem }, 'the journal cannot be written; trading goes on');

@@ -36,6 +36,8 @@ export interface ProxyParts {
   readonly holds: Pick<Holds, 'assertAllowed'>;
   readonly tokens: SharedTokens;
   readonly routeOf: (account: Account) => Route;
+  /** The account with the key that its calls in this lane are signed with from now on. */
+  readonly inForce: (account: Account) => Account;
   readonly breakers: Pick<Breakers, 'assertClosed'>;
   /** Why Kraken takes no calls now, as it says itself. */
   readonly problem: () => string | undefined;
@@ -193,11 +195,12 @@ export class Proxy {
     const inTurn = async (): Promise<Next> => {
       record.waitMs = (record.waitMs ?? 0) + performance.now() - joined;
       if (record.hungUp) throw new HungUp();
+      job.account = this.#parts.inForce(account);
       this.#assertMayGo(job);
       if (!job.isDecided) {
         job.isDecided = true;
         const hungUp = (): boolean => record.hungUp;
-        const own = { upstream, account, hungUp };
+        const own = { upstream, account: job.account, hungUp };
         if (decision.inTurn !== undefined) await this.#decideInTurn(decision.inTurn, own, record);
       }
       return await attempt.run(job, { upstream, deadline });

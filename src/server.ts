@@ -1,38 +1,24 @@
 import { randomBytes } from 'node:crypto';
 import type { RequestListener } from 'node:http';
+import { isDeepStrictEqual } from 'node:util';
 import { getRequestListener } from '@hono/node-server';
-import { openCallPath } from './call-path.js';
 import { describeTuning, type Config } from './config.js';
-import { isLoopback } from './config/addresses.js';
-import { mayWithdraw, openDoctor } from './doctor-ward.js';
+import { mayWithdraw } from './doctor-ward.js';
 import type { KeyFinding } from './doctor/findings.js';
-import { TwinAlarm } from './doctor/twin-alarm.js';
 import type { ProxyError } from './errors.js';
-import { createEvents } from './events.js';
 import { createApp } from './http/app.js';
 import { Listener } from './http/listener.js';
-import type { ActRecord } from './http/operator-api.js';
-import { createOps, type NotReady } from './http/ops.js';
+import type { NotReady } from './http/ops.js';
 import { openPage } from './http/page.js';
 import { SlowDown } from './http/slow-down.js';
 import { CertificateFiles } from './http/tls-certificates.js';
-import { InForce, type Reloaded } from './in-force.js';
-import { Upstream } from './kraken/transport.js';
-import { StartupWindow } from './lane/startup.js';
-import { liveView } from './live-view.js';
+import type { Reloaded } from './in-force.js';
 import type { Log } from './log.js';
-import { createMetrics } from './metrics.js';
-import { NonceJumps } from './nonce/nonce-jump.js';
-import { OperatorControls } from './operator-controls.js';
-import { CallHistory } from './operator/call-history.js';
-import { RecentCalls } from './operator/recent-calls.js';
-import { needsLedger, OwnedState } from './owned-state.js';
-import { Policy } from './policy/policy.js';
-import { PublicApi } from './public-api.js';
-import { openPublicSide } from './public-side.js';
+import { openOperatorSide } from './operator-side.js';
+import { needsLedger } from './owned-state.js';
+import { openParts } from './parts.js';
 import { ALL_PERMISSIONS } from './sandbox/key-endpoints.js';
 import { openSandbox, type Sandbox } from './sandbox/sandbox.js';
-import { statusOf } from './status.js';
 import { warmUp } from './warm-up.js';
 
 export interface ServerOptions {
@@ -76,60 +62,15 @@ const CLOSE_GRACE_MS = 1_000;
  * for the state. Rejects with the error of the part that could not be opened; then nothing is left open.
  */
 export async function openServer(options: ServerOptions): Promise<Server> {
-  const { log, version, onFatal, slowDown = new SlowDown() } = options;
-  const inForce = new InForce(options.config);
-  const { config } = inForce; // for what does not change while the process runs
-  const run = randomBytes(4).toString('hex');
-  const startedAt = Date.now();
-  const metrics = createMetrics({ version, tuning: describeTuning(config) });
+  const { config, log, version, onFatal, slowDown = new SlowDown() } = options;
   const page = await openPage();
+  const run = randomBytes(4).toString('hex');
   const sandbox = config.upstream.url === 'sandbox' ? await openBuiltInSandbox(config) : undefined;
   const url = sandbox?.url ?? config.upstream.url;
   const userAgent = `kraken-signing-proxy/${version}`;
-
-  // The parts of a call's path, in the order in which it meets them.
-  const twins = new TwinAlarm();
-  const state = new OwnedState({
-    ...{ log, version, run },
-    config: () => inForce.config,
-    keys: () => Object.fromEntries(inForce.accounts.all.map(({ name, fingerprint }) => [name, fingerprint])),
-    onNonce: (fingerprint, nonce) => {
-      metrics.nonceIssued();
-      twins.drawn(fingerprint, nonce);
-    },
-    onWrite: (seconds, error) => {
-      metrics.stateWrite(seconds, error);
-      if (error !== undefined)
-        log.error({ err: error }, 'the nonce state was not written: the lanes stand still');
-    },
-  });
-  const { nonces, answers, holds } = state;
-  const publicSide = openPublicSide({ url, userAgent, log, config: () => inForce.config });
-  const { status, market } = publicSide;
-  const startup = new StartupWindow(liveView(() => inForce.config.startup));
-  const history = new CallHistory();
-  const recent = new RecentCalls();
-  const journal = (): OwnedState['journal'] => state.journal;
-  const onInvalidNonce = (name: string, nonce: string): void => {
-    const account = inForce.accounts.named(name);
-    if (account !== undefined) doctor.refused(account.fingerprint, BigInt(nonce));
-  };
-  const events = createEvents({ log, metrics, history, recent, journal, onInvalidNonce });
-  const path = openCallPath({
-    ...{ nonces, answers, holds, startup, status, events },
-    config: liveView(() => inForce.config),
-    accounts: inForce.accounts,
-    clients: inForce.clients,
-    policy: new Policy({ market, spending: state.ledger }),
-    connect: () => new Upstream({ ...config.upstream, url, connections: 1 }),
-  });
-  const publicApi = new PublicApi({
-    upstream: publicSide.upstream,
-    budget: publicSide.budget,
-    record: events.record,
-  });
-  const askTime = (): Promise<Buffer> => publicSide.ask('/0/public/Time');
-  const doctor = openDoctor({ inForce, path, holds, twins, askTime, log, journal });
+  const parts = openParts({ config, log, version, run, url, userAgent });
+  const { inForce, metrics, state, startup, path, publicSide, publicApi, doctor } = parts;
+  const { nonces, holds } = state;
 
   // What happens around it.
   const stop = new AbortController();
@@ -153,48 +94,11 @@ export async function openServer(options: ServerOptions): Promise<Server> {
     log,
   };
   const app = createApp({ ...appParts, proxy: path.proxy });
-  const findings = (): typeof doctor.findings => doctor.findings;
-  const controls = new OperatorControls({
-    ...{ inForce, state, path, startup, history, recent, doctor },
-    jumps: new NonceJumps({ nonces }),
-    status: () =>
-      statusOf({
-        ...{ version, startedAt, inForce, state, path, startup, metrics, findings, notReady },
-        krakenStatus: status,
-      }),
+  const ops = openOperatorSide({
+    ...{ parts, log, version, page, notReady },
     reload: () => reload(),
     stop: () => options.onStop?.(),
-  });
-  const acted = (act: ActRecord): void => {
-    state.journal?.act(act);
-    log.info({ ...act }, 'operator');
-  };
-  const ops = createOps({
-    ...{ controls, version, notReady, acted },
-    hosts: config.ops.hosts,
-    onLoopback: isLoopback(config.ops.host),
-    token: () => inForce.config.ops.token,
-    metrics: async () => ({ text: await metrics.text(), contentType: metrics.contentType }),
-    findings: () => doctor.findings.map((one) => ({ ...one, account: one.account ?? null })),
-    page: (asked, ifNoneMatch) => page.get(asked, ifNoneMatch),
     refused: (error) => refused(undefined, error),
-    badToken: (attempt) => log.warn({ ...attempt }, 'a wrong token on the operator’s listener'),
-    failed: (error) => log.error({ err: error }, 'a bug: the operator’s listener failed'),
-  });
-  metrics.watch({
-    accounts: () => inForce.accounts.all.map(({ name }) => name),
-    laneWaiting: () => path.waiting,
-    laneInFlight: () => path.inFlight,
-    callCounter: path.callCounter,
-    engineCounter: path.engineCounter,
-    breakerSeconds: path.breakerSeconds,
-    clockOffsetSeconds: () => path.clockOffsetMs / 1_000,
-    nonceLeadSeconds: () => nonces.leadSeconds,
-    startupWindowOpen: () => startup.isOpen,
-    ready: () => notReady().length === 0,
-    findings,
-    holds: () => holds.all,
-    journal: () => state.journal?.state,
   });
 
   const listeners: Listener[] = [];
@@ -252,12 +156,15 @@ export async function openServer(options: ServerOptions): Promise<Server> {
   };
 
   const takeOver = async (): Promise<Reloaded> => {
+    if (stop.signal.aborted) throw new Error('the proxy is stopping');
     if (options.readConfig === undefined) throw new Error('there is no config to be read anew');
     const next = options.readConfig(); // throws what is wrong with it
     const { config: planned, ...reloaded } = inForce.plan(next);
     if (next.listen.tls !== undefined) await CertificateFiles.load(next.listen.tls);
     if (needsLedger(planned)) await state.openLedger();
+    const { keys } = inForce;
     inForce.replace(planned);
+    if (!isDeepStrictEqual(keys, inForce.keys)) state.journal?.newKeys(inForce.keys, nonces.issued);
     log.level = planned.log.level;
     metrics.retuned(describeTuning(planned));
     path.refresh();
@@ -271,9 +178,10 @@ export async function openServer(options: ServerOptions): Promise<Server> {
   let reloading: Promise<unknown> = Promise.resolve();
   const reload = (): Promise<Reloaded> => {
     const reloaded = reloading.then(takeOver);
-    reloading = reloaded.catch((error: unknown) =>
-      log.error({ err: error }, 'the config was not reloaded: the former one stays in force'),
-    );
+    reloading = reloaded.catch((error: unknown) => {
+      log.error({ err: error }, 'the config was not reloaded: the former one stays in force');
+      state.journal?.note('not-reloaded', { reason: (error as Error).message });
+    });
     return reloaded;
   };
 

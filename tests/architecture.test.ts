@@ -29,7 +29,7 @@ const LAYERS: readonly (readonly [layer: string, pattern: RegExp])[] = [
   ['main', /^(?:(?:main|log-format|service-manager)\.ts|cli\/)/],
   [
     'server',
-    /^(?:server|call-path|doctor-ward|events|in-force|operator-controls|owned-state|public-side|status|warm-up|version)\.ts$/,
+    /^(?:server|call-path|doctor-ward|events|in-force|operator-controls|operator-side|owned-state|parts|public-side|status|warm-up|version)\.ts$/,
   ],
   ['config', /^config(?:\.ts$|\/)/],
   ['http', /^http\//],

@@ -41,6 +41,8 @@ export class Job {
   readonly endpoint: Endpoint;
   readonly caller: Caller;
   readonly record: CallRecord;
+  /** A reload may give it another key while it waits. */
+  account: Account;
   /** What goes to Kraken but for the proxy's own fields. */
   body: BodyTemplate;
   /** What makes an order safe to lose; undefined for other calls. */
@@ -92,14 +94,11 @@ export class Job {
     this.call = call;
     this.endpoint = endpoint;
     this.caller = caller;
+    this.account = caller.account;
     this.#bytes = bytes;
     this.body = body;
     this.ownBody = body;
     this.record = record;
-  }
-
-  get account(): Account {
-    return this.caller.account;
   }
 
   /** The body as the client sent it. */

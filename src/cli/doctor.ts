@@ -1,5 +1,5 @@
 import type { KeyFinding } from '../doctor/findings.js';
-import { CheckFailed, type Terminal } from './terminal.js';
+import { CheckFailed, CheckUnfinished, type Terminal } from './terminal.js';
 
 /** Of a line: a terminal's usual width is 80, most are wider. */
 const WIDTH = 100;
@@ -9,7 +9,7 @@ const GAP = '  ';
 
 /**
  * `doctor`: what was found as a table, what to do under each; then the accounts whose keys are well. Throws CheckFailed
- * when there is an error among it.
+ * when there is an error among it, else CheckUnfinished when Kraken has not said how a key is.
  */
 export function printFindings(
   findings: readonly KeyFinding[],
@@ -39,6 +39,9 @@ export function printFindings(
   const errors = findings.filter(({ severity }) => severity === 'error').length;
   if (errors > 0)
     throw new CheckFailed(`the doctor has found ${errors === 1 ? 'an error' : `${errors} errors`}`);
+  const unknown = findings.filter(({ code }) => code === 'not-examined').length;
+  if (unknown > 0)
+    throw new CheckUnfinished(`${unknown === 1 ? 'a key' : `${unknown} keys`} could not be examined`);
 }
 
 /** A word that is longer than the line stays whole. */

@@ -22,3 +22,11 @@ export class CheckFailed extends Error {
     this.name = 'CheckFailed';
   }
 }
+
+/** A check could not look at all it is about; the next one may. */
+export class CheckUnfinished extends Error {
+  constructor(message: string) {
+    super(message);
+    this.name = 'CheckUnfinished';
+  }
+}

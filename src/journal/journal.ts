@@ -27,6 +27,11 @@ export interface JournalOptions {
   readonly run: string;
   /** The keys' fingerprints by account: nonces rise for each key, and an account may get another one. */
   readonly keys?: Readonly<Record<string, string>>;
+  /**
+   * Asked before each write; throws while it is not certain that no other process writes this journal by now. Default: it
+   * is.
+   */
+  readonly assertOwned?: () => void;
   /** Told when lines cannot be written, why, and when they can be again (undefined). */
   readonly onProblem?: (problem: string | undefined) => void;
   /** Told the head of each file that is complete: noted elsewhere, it proves later that nothing was cut off. */
@@ -259,6 +264,7 @@ export class Journal {
   }
 
   async #writeBatch(): Promise<void> {
+    this.#options.assertOwned?.();
     await this.#file.ready(this.#waiting.length === 0 ? 'as it is' : this.#isFull ? 'new' : 'fresh');
     this.#isFull = false;
     if (this.#untold > 0) this.#putFirst(this.#prepared('lost', contentOf({ lines: this.#untold })));

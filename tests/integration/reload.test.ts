@@ -101,6 +101,20 @@ describe('a reload', () => {
     expect(keyOf()).toBe(fresh.key);
   });
 
+  it('signs calls that wait already with the new key: the former may be gone at Kraken', async () => {
+    const [master = { account: '', key: '', secret: '' }] = DEMO_KEYS;
+    const fresh = { account: 'master', key: 'fresh-key', secret: randomBytes(64).toString('base64') };
+    const accounts = { master: { key: master.key, secret: master.secret } };
+    await open({ accounts }, { keys: [...DEMO_KEYS, fresh] });
+    await world.act('pause');
+    const waiting = bot.private('Balance');
+    await until(async () => (await world.status()).lanes[0]?.waiting === 1);
+    await reloadWith({ accounts: { master: { key: fresh.key, secret: fresh.secret } } });
+    await world.act('resume');
+    expect((await waiting).json?.error).toEqual([]);
+    expect(world.sandbox.received.at(-1)?.key).toBe(fresh.key);
+  });
+
   it('changes limits, pacing and the log’s level, and config_info tells', async () => {
     await open({ startup: { windowMs: 0 }, log: { level: 'info' } });
     const pacing = { enabled: true, tiers: { intermediate: { max: 7 } } };
