@@ -122,6 +122,7 @@ export async function openServer(options: ServerOptions): Promise<Server> {
     const [callUrl = '', opsUrl = ''] = listeners.map((listener) => listener.url);
     const tuning = describeTuning(inForce.config);
     log.info({ url: callUrl, ops: opsUrl, upstream: url, version, tuning }, 'listening');
+    log.info(`the operator’s page: ${opsUrl}/`);
     // With clients, or a certificate of one's own, curl needs more than a line can know.
     if (config.clients === undefined && tls === undefined)
       log.info(`try: curl -s -X POST ${callUrl}/0/private/Balance`);

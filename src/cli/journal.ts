@@ -82,9 +82,11 @@ export async function explainCall(
   terminal: Terminal,
 ): Promise<void> {
   const search = await findCalls(journal.file, wanted);
-  const [found, ...others] = search.calls;
+  // Of a call whose answer was lost the proxy's own question for it is on record first.
+  const found = search.calls.find(({ line }) => line.client !== 'proxy') ?? search.calls[0];
   if (found === undefined) throw new CheckFailed(notFound(journal.file, wanted, search));
   printStory(found, await findAround(journal.file, found), terminal);
+  const others = search.calls.filter((each) => each !== found);
   if (others.length === 0) return;
   terminal.print('');
   terminal.print(`${others.length} more of ${shown(wanted)}:`);
