@@ -18,6 +18,11 @@ export interface DurableLinesOptions {
    * in order has to end in the same state.
    */
   readonly alive: () => Iterable<string>;
+  /**
+   * Throws when another process may have the file by now, as after a freeze: then it is not replaced. Default: nobody
+   * else ever has it.
+   */
+  readonly assertOwned?: () => void;
   /** The error for a line that cannot be read; it names file, line (from 1) and repair. */
   readonly damaged: (line: number) => Error;
 }
@@ -296,6 +301,7 @@ export class DurableLines {
         await next.handle.appendFile(since);
         await next.handle.datasync();
       }
+      this.#options.assertOwned?.();
       await rename(next.temporary, this.#path);
     } catch (error) {
       await discard(next);

@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 import { fstatSync } from 'node:fs';
 import { createInterface } from 'node:readline/promises';
+import { isatty } from 'node:tty';
 import { setTimeout as delay } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { setFlagsFromString } from 'node:v8';
@@ -168,7 +169,9 @@ async function serve(readConfig: () => Config): Promise<void> {
   // From before the config is read: one that changes during the start is not missed.
   const early: NodeJS.Signals[] = [];
   let reload = (signal: NodeJS.Signals): void => void early.push(signal);
-  process.on('SIGHUP', (signal) => reload(signal));
+  // To a program on a terminal SIGHUP says that its window was closed: nobody would see it live on.
+  const isAttended = isatty(0);
+  if (!isAttended) process.on('SIGHUP', (signal) => reload(signal));
   const config = readConfig();
   const { env, stdout } = process;
   const { dev, ino } = fstatSync(stdout.fd);
@@ -210,7 +213,7 @@ async function serve(readConfig: () => Config): Promise<void> {
     log.fatal({ err: error, exitCode: code }, 'cannot go on');
     void end(code);
   };
-  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+  for (const signal of ['SIGTERM', 'SIGINT', ...(isAttended ? (['SIGHUP'] as const) : [])] as const) {
     process.on(signal, () => {
       if (ending) {
         log.warn({ signal }, 'stopping at once; the reserved floor on disk stays safe');

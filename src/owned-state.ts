@@ -44,6 +44,7 @@ export class OwnedState {
   readonly #parts: OwnedStateParts;
   #journal: Journal | undefined;
   #file: string | undefined;
+  #assertOwned: () => void = () => undefined;
   #hasLedger = false;
 
   constructor(parts: OwnedStateParts) {
@@ -65,12 +66,13 @@ export class OwnedState {
     if (store.initial === undefined) log.warn({ file }, 'no nonce state yet: starting from the clock');
     try {
       this.#file = file;
-      const holds = await HoldsFile.open(`${file}.holds`);
-      this.holds.own(holds, holds.former);
-      this.answers.own(await KnownAnswers.open(`${file}.answers`));
-      if (needsLedger(config())) await this.openLedger();
       // A process that was frozen may wake up when another has taken over.
-      await this.#openJournal(() => store.assertOwned(Date.now()));
+      this.#assertOwned = () => store.assertOwned(Date.now());
+      const holds = await HoldsFile.open(`${file}.holds`, this.#assertOwned);
+      this.holds.own(holds, holds.former);
+      this.answers.own(await KnownAnswers.open(`${file}.answers`, { assertOwned: this.#assertOwned }));
+      if (needsLedger(config())) await this.openLedger();
+      await this.#openJournal();
       this.nonces.own(await NonceSequence.open(store, { reserveMs: nonce.reserveMs, onWrite }));
     } catch (error) {
       await Promise.allSettled([this.answers.close(), this.ledger.close(), this.#journal?.close()]);
@@ -84,7 +86,7 @@ export class OwnedState {
   /** The ledger of the day, for whose limits it is needed. Nothing happens when it is open. */
   async openLedger(): Promise<void> {
     if (this.#hasLedger || this.#file === undefined) return;
-    this.ledger.own(await Spending.open(`${this.#file}.spending`));
+    this.ledger.own(await Spending.open(`${this.#file}.spending`, { assertOwned: this.#assertOwned }));
     this.#hasLedger = true;
   }
 
@@ -102,13 +104,13 @@ export class OwnedState {
     await this.nonces.close();
   }
 
-  async #openJournal(assertOwned: () => void): Promise<void> {
+  async #openJournal(): Promise<void> {
     const { config, log, version, run, keys } = this.#parts;
     const { enabled, ...options } = config().journal;
     if (!enabled) return;
     this.#journal = await Journal.open({
       ...options,
-      ...{ version, run, keys: keys(), assertOwned },
+      ...{ version, run, keys: keys(), assertOwned: this.#assertOwned },
       onProblem: (problem) => {
         if (problem === undefined) log.warn('the journal is written again');
         else log.error({ problem }, 'the journal cannot be written; trading goes on');

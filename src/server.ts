@@ -166,12 +166,12 @@ export async function openServer(options: ServerOptions): Promise<Server> {
     const { keys } = inForce;
     inForce.replace(planned);
     if (!isDeepStrictEqual(keys, inForce.keys)) state.journal?.newKeys(inForce.keys, nonces.issued);
-    log.level = planned.log.level;
     metrics.retuned(describeTuning(planned));
     path.refresh();
     for (const warning of planned.warnings) log.warn(warning);
     log.info({ ...reloaded }, 'config reloaded');
     state.journal?.note('reload', { ...reloaded });
+    log.level = planned.log.level; // after that was told
     for (const listener of listeners) await listener.checkCertificates();
     if (planned.doctor.enabled) void doctor.examine(); // the keys may be others
     return reloaded;

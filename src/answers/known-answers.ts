@@ -1,4 +1,4 @@
-import { DurableLines, writtenInTime } from '../durable-lines.js';
+import { DurableLines, writtenInTime, type DurableLinesOptions } from '../durable-lines.js';
 import type { ProxyError } from '../errors.js';
 import { damagedAnswers, formatLine, parseLine, type AnswerLine } from './answer-lines.js';
 import { endingOnce, type Begun, type Intent, type OpenRecord } from './begun.js';
@@ -8,7 +8,7 @@ import { LostReplies } from './lost-replies.js';
 import { Outcome } from './outcome.js';
 import { decodeReply, encodeReply } from './stored-reply.js';
 
-export interface KnownAnswersOptions {
+export interface KnownAnswersOptions extends Pick<DurableLinesOptions, 'assertOwned'> {
   /** Wall clock, ms: a day has to survive restarts. Default: the system's. */
   readonly now?: () => number;
   /** Estimated memory of calls and answers. Default 64 MiB. */
@@ -42,10 +42,11 @@ export class KnownAnswers {
    */
   static async open(
     file: string,
-    { now = Date.now, maxBytes = MAX_BYTES }: KnownAnswersOptions = {},
+    { now = Date.now, maxBytes = MAX_BYTES, ...owner }: KnownAnswersOptions = {},
   ): Promise<KnownAnswers> {
     const calls = new KnownCalls(now, maxBytes);
     const lines = await DurableLines.open(file, {
+      ...owner,
       name: NAME,
       read: (text) => {
         const line = parseLine(text);

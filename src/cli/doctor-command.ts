@@ -89,9 +89,10 @@ function post(
     ...(token === undefined ? {} : { authorization: `Bearer ${token.reveal()}` }),
   };
   return new Promise((resolve, reject) => {
+    // It may be about to start or to stop, or be another doctor.
     const failed = (error: Error): void =>
       reject(
-        new UsageError(
+        new StateOwnedElsewhereError(
           `the state is owned by a proxy that cannot be asked at ${address}:${port} (${error.message})`,
         ),
       );

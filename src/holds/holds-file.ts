@@ -18,14 +18,19 @@ const MODES: ReadonlySet<unknown> = new Set<HoldMode>(['pause', 'cancel-only', '
 export class HoldsFile implements HoldStore {
   readonly former: readonly Hold[];
   readonly #path: string;
+  readonly #assertOwned: () => void;
 
-  private constructor(path: string, former: readonly Hold[]) {
+  private constructor(path: string, assertOwned: () => void, former: readonly Hold[]) {
     this.#path = path;
+    this.#assertOwned = assertOwned;
     this.former = former;
   }
 
-  /** Rejects with HoldsError for a file that cannot be read: what was stopped must not start by mistake. */
-  static async open(path: string): Promise<HoldsFile> {
+  /**
+   * Rejects with HoldsError for a file that cannot be read: what was stopped must not start by mistake. `assertOwned`
+   * throws when another process may have the file by now.
+   */
+  static async open(path: string, assertOwned: () => void): Promise<HoldsFile> {
     await mkdir(dirname(path), { recursive: true });
     await removeLeftovers(path);
     const text = await readFile(path, 'utf8').catch((error: unknown) => {
@@ -35,6 +40,7 @@ export class HoldsFile implements HoldStore {
     const lines = text.split('\n').filter((line) => line !== '');
     return new HoldsFile(
       path,
+      assertOwned,
       lines.map((line, index) => readHold(line, `${path}:${index + 1}`)),
     );
   }
@@ -48,6 +54,7 @@ export class HoldsFile implements HoldStore {
     } finally {
       await handle.close();
     }
+    this.#assertOwned();
     await rename(temporary, this.#path);
     await syncFolder(dirname(this.#path));
   }

@@ -1,4 +1,4 @@
-import { DurableLines } from '../durable-lines.js';
+import { DurableLines, type DurableLinesOptions } from '../durable-lines.js';
 import { parseAmount } from './decimal.js';
 import type { Entry } from './spending.js';
 
@@ -24,9 +24,14 @@ export class SpendingFile {
   }
 
   /** Entries of `oldest` or before are dropped. Rejects with SpendingError when the file is damaged. */
-  static async open(path: string, oldest: number): Promise<SpendingFile> {
+  static async open(
+    path: string,
+    oldest: number,
+    owner: Pick<DurableLinesOptions, 'assertOwned'> = {},
+  ): Promise<SpendingFile> {
     const ledger = new LiveEntries(oldest);
     const lines = await DurableLines.open(path, {
+      ...owner,
       name: 'the ledger of the day',
       read: (line) => ledger.read(line),
       alive: () => ledger.lines(),

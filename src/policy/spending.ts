@@ -1,3 +1,4 @@
+import type { DurableLinesOptions } from '../durable-lines.js';
 import { ZERO, type Decimal } from './decimal.js';
 import { SpendingFile } from './spending-file.js';
 
@@ -19,7 +20,7 @@ export interface Reservation {
   giveBack(): void;
 }
 
-export interface SpendingOptions {
+export interface SpendingOptions extends Pick<DurableLinesOptions, 'assertOwned'> {
   /** Wall clock, ms: a day has to survive restarts. Default: the system's. */
   readonly now?: () => number;
 }
@@ -58,8 +59,8 @@ export class Spending {
    * Opens the ledger, made if there is none, and drops what is older than a day. Only one process may have it
    * open. Rejects with an Error that names file, line and repair when the file is damaged.
    */
-  static async open(file: string, { now = Date.now }: SpendingOptions = {}): Promise<Spending> {
-    const ledger = await SpendingFile.open(file, now() - DAY_MS);
+  static async open(file: string, { now = Date.now, ...owner }: SpendingOptions = {}): Promise<Spending> {
+    const ledger = await SpendingFile.open(file, now() - DAY_MS, owner);
     return new Spending(ledger, ledger.initial, now);
   }
 

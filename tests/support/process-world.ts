@@ -1,5 +1,5 @@
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -88,6 +88,12 @@ export class ProxyProcess {
     return found;
   }
 
+  /** Waits until standard output, whole, is like this: for a log that is not JSON, and for commands. */
+  async says(pattern: RegExp): Promise<void> {
+    await this.#until(() => pattern.test(this.stdout) || this.#ended !== undefined, `output ${pattern}`);
+    if (!pattern.test(this.stdout)) throw new Error(`ended without saying ${pattern}\n${this.#story()}`);
+  }
+
   /** Serves calls and owns the state. */
   async ready(): Promise<void> {
     await Promise.all([this.line('ready'), this.line('listening')]);
@@ -137,7 +143,9 @@ export class ProxyProcess {
     this.stdout += text;
     const lines = (this.#rest + text).split('\n');
     this.#rest = lines.pop() ?? '';
-    for (const line of lines) if (line.startsWith('{')) this.log.push(JSON.parse(line) as LogLine);
+    // The journal of systemd takes the priority in front off again.
+    for (const line of lines.map((text) => text.replace(/^<\d>/, '')))
+      if (line.startsWith('{')) this.log.push(JSON.parse(line) as LogLine);
     this.#news();
   }
 
@@ -192,7 +200,15 @@ export class ProcessWorld {
 
   /** Starts a proxy and waits until it serves. */
   async ready(options: ProcessOptions = {}): Promise<ProxyProcess> {
-    const proxy = this.start(options);
+    return await this.#isReady(this.start(options));
+  }
+
+  /** Starts a proxy by a config that is there already, and waits until it serves. */
+  async serving(file: string, wrapper: readonly string[] = []): Promise<ProxyProcess> {
+    return await this.#isReady(this.spawn(['serve', '--config', file], wrapper));
+  }
+
+  async #isReady(proxy: ProxyProcess): Promise<ProxyProcess> {
     await proxy.ready();
     if (this.#processes.length === 1) this.#firstStartMs = performance.now() - proxy.spawnedAt;
     return proxy;
@@ -213,13 +229,17 @@ export class ProcessWorld {
     return { code, out: command.stdout, err: command.stderr };
   }
 
-  /** Path of a config for tests with these parts, in the world's folder. */
-  writeConfig(parts: ConfigParts = {}): string {
+  /** Path of a config for tests with these parts, in the world's folder: a new one unless `file` names it. */
+  writeConfig(
+    parts: ConfigParts = {},
+    file = join(this.folder, `proxy-${++this.#configs}.config.json`),
+  ): string {
     const { nonce, ...others } = parts;
-    const file = join(this.folder, `proxy-${++this.#configs}.config.json`);
     // The shortest reservation allowed: renewed, and so tried, twice a second.
     const own = { file: 'state/nonce.txt', reserveMs: 1_000, ...(nonce as object | undefined) };
-    writeFileSync(file, JSON.stringify(testConfig(this.sandbox.url, { ...others, nonce: own })));
+    // A process may read it meanwhile.
+    writeFileSync(`${file}.new`, JSON.stringify(testConfig(this.sandbox.url, { ...others, nonce: own })));
+    renameSync(`${file}.new`, file);
     return file;
   }
 
