@@ -1,6 +1,6 @@
 // @ts-check
 import { byId, element, Rows, setAttribute, setText, show } from './dom.js';
-import { BREAKER_WORDS, HOLD_WORDS, counted, moment, short, span, whole } from './words.js';
+import { BREAKER_WORDS, HOLD_WORDS, compact, counted, moment, short, span, whole } from './words.js';
 /** @import { Account, Client, Hold, Lane, Status } from './types.js' */
 
 /** What an act's dialog starts with. @typedef {{ account?: string, client?: string }} Target */
@@ -37,6 +37,8 @@ export class AccountsView {
       (card, account) => updateAccount(card, account, now),
     );
     this.#lanes.render(status.lanes, ({ name }) => name, updateLane);
+    show(byId('lanes'), status.lanes.length > 0);
+    show(byId('lanes-none'), status.lanes.length === 0);
     // In the configuration's order: sorted by who waits, buttons would move away under the pointer.
     this.#clients.render(status.clients, ({ name }) => name, updateClient);
   }
@@ -49,17 +51,22 @@ export class AccountsView {
  * @returns {Figure[]}
  */
 function figuresOf({ nonce, calls, clockOffsetSeconds }) {
-  const floor = nonce.floor ?? 'none yet';
+  const floor = nonce.floor === null || nonce.floor === '0' ? 'none yet' : nonce.floor;
   const offset =
     Math.abs(clockOffsetSeconds) < 0.001
       ? 'level with Kraken’s'
       : `${signed(clockOffsetSeconds)} to Kraken’s`;
   return [
-    { name: 'Nonce floor', value: floor, detail: leadWords(nonce.leadSeconds), wide: true },
+    {
+      name: 'Nonce floor',
+      value: floor,
+      detail: `${leadWords(nonce.leadSeconds)}, ${compact(nonce.issued)} drawn`,
+      wide: true,
+    },
     {
       name: 'Nonces',
       value: `${short(nonce.perSecond)}/s`,
-      detail: `peak ${whole(nonce.burst)}/s, ${whole(nonce.issued)} in all`,
+      detail: `peak ${whole(nonce.burst)}/s`,
     },
     { name: 'Calls', value: whole(calls.total), detail: 'since the start' },
     { name: 'Executed', value: whole(calls.executed), detail: share(calls.executed, calls.total) },
@@ -133,7 +140,7 @@ function updateGauge({ bar, meter, text }, level, max, words) {
   setAttribute(meter, 'aria-valuemax', String(max));
   setAttribute(meter, 'aria-valuenow', String(Math.min(max, Math.max(0, level))));
   setAttribute(meter, 'aria-valuetext', words);
-  setAttribute(meter, 'data-kind', part >= 0.9 ? 'error' : part >= 0.7 ? 'warning' : 'ok');
+  setAttribute(meter, 'data-kind', part >= 1 ? 'error' : part >= 0.8 ? 'warning' : 'ok');
   bar.style.transform = `scaleX(${part.toFixed(4)})`;
   setText(text, words);
 }
@@ -164,7 +171,7 @@ function createAccount(name, openAct) {
     { class: 'facts-list' },
     element('div', {}, element('dt', {}, 'Waiting'), waiting),
     element('div', {}, element('dt', {}, 'Own nonce floor'), floor, lead),
-    element('div', { class: 'wide' }, element('dt', {}, 'Breaker'), breaker),
+    element('div', {}, element('dt', {}, 'Breaker'), breaker),
   );
   const hold = element('p', { class: 'hold' });
   const root = element('li', { class: 'card account' }, head, calls.root, engine.root, facts, hold);
@@ -179,13 +186,14 @@ function createAccount(name, openAct) {
 function updateAccount(card, account, now) {
   const { callCounter, engineCounter, breaker, hold, keyFloor } = account;
   setText(card.tier, `${account.tier} · key ${account.fingerprint}`);
-  const decay = callCounter.decayPerSecond === undefined ? '' : `, −${short(callCounter.decayPerSecond)}/s`;
+  const { decayPerSecond } = callCounter;
+  const decay = decayPerSecond === undefined ? '' : `, falls ${short(decayPerSecond)}/s`;
   updateGauge(card.calls, callCounter.level, callCounter.max, `${counterText(callCounter)}${decay}`);
   updateGauge(card.engine, engineCounter.level, engineCounter.max, counterText(engineCounter));
   const kind = breaker.open ? 'error' : hold === null ? 'ok' : 'warning';
   setAttribute(card.root, 'data-kind', kind);
   setAttribute(card.mark, 'data-kind', kind);
-  setText(card.state, breaker.open ? 'Breaker open' : hold === null ? 'Open' : HOLD_WORDS[hold.mode]);
+  setText(card.state, breaker.open ? 'Breaker open' : hold === null ? 'In use' : HOLD_WORDS[hold.mode]);
   setText(card.waiting, whole(account.waiting));
   setText(card.breaker, breakerText(account));
   setText(card.floor, keyFloor ?? 'none, the shared one holds');

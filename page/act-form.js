@@ -10,6 +10,16 @@ import { HOLD_WORDS, moment, span } from './words.js';
 
 const WHO = 'kraken-signing-proxy.who';
 const JUMP_WORD = 'jump';
+/** Without one the proxy goes by what Kraken says of the key. @type {readonly [value: string, text: string][]} */
+const DISTANCES = [
+  ['', 'Just above what Kraken has seen of the key'],
+  ['1m', '1 minute'],
+  ['10m', '10 minutes'],
+  ['1h', '1 hour'],
+  ['6h', '6 hours'],
+  ['1d', '1 day'],
+  ['7d', '7 days'],
+];
 
 /**
  * @typedef {object} FormParts
@@ -180,12 +190,8 @@ export class ActForm {
 function fieldOf(name, { act, status, target }) {
   if (name === 'target') return labeled('What', targetSelect(act, status, target));
   if (name === 'distance') {
-    const distances = ['1m', '10m', '1h', '6h', '1d', '7d'].map((text) =>
-      element('option', { value: text }, text),
-    );
-    const select = element('select', { name }, ...distances);
-    select.value = '1h';
-    return labeled('How far', select);
+    const distances = DISTANCES.map(([value, text]) => element('option', { value }, text));
+    return labeled('How far', element('select', { name }, ...distances));
   }
   const names = (name === 'client' ? status.clients : status.accounts).map((each) => each.name);
   const every = act.name === 'nonce-jump' ? 'All accounts (the shared floor)' : 'Every account';

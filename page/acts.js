@@ -79,6 +79,7 @@ export class ActsView {
         this.#parts.onUnauthorized();
       },
     });
+    setText(this.#toast, ''); // what was done before is no word on this
     this.#dialog.replaceChildren(form.root);
     this.#dialog.showModal();
     form.focus();

@@ -89,34 +89,31 @@ export class Rows {
    * @param {(row: Row, item: Item) => void} update
    */
   render(items, keyOf, update) {
-    const spare = this.#takeOut(new Set(items.map(keyOf)));
+    const spare = this.#without(new Set(items.map(keyOf)));
+    // Rows to be used again stay where they are: where every item is another, not one of them has to move.
+    if (!this.#reuses) for (const row of spare.splice(0)) row.root.remove();
+    let used = 0;
     /** @type {Map<string, Row>} */
     const kept = new Map();
     let place = this.#parent.firstElementChild;
     for (const item of items) {
       const key = keyOf(item);
       if (kept.has(key)) continue;
-      const row = this.#rows.get(key) ?? spare.pop() ?? this.#create(item);
+      const row = this.#rows.get(key) ?? spare[used++] ?? this.#create(item);
       kept.set(key, row);
       update(row, item);
       if (row.root === place) place = place.nextElementSibling;
       else this.#parent.insertBefore(row.root, place);
     }
+    for (const row of spare.slice(used)) row.root.remove();
     this.#rows = kept;
   }
 
   /**
    * @param {ReadonlySet<string>} keys those that stay
-   * @returns {Row[]} rows of no item any more
+   * @returns {Row[]} rows of no item any more, in their order
    */
-  #takeOut(keys) {
-    /** @type {Row[]} */
-    const spare = [];
-    for (const [key, row] of this.#rows) {
-      if (keys.has(key)) continue;
-      row.root.remove();
-      if (this.#reuses) spare.push(row);
-    }
-    return spare;
+  #without(keys) {
+    return [...this.#rows].filter(([key]) => !keys.has(key)).map(([, row]) => row);
   }
 }

@@ -38,7 +38,7 @@ export class HealthView {
     setText(byId('verdict-text'), `${isStale ? 'Last known: ' : ''}${healthSentence(status)}`);
     setText(byId('verdict-more'), uptime(status));
     this.#notes.render(notesOf(status), ({ key }) => key, updateNote);
-    const findings = [...status.findings].sort((a, b) => RANK[a.severity] - RANK[b.severity]);
+    const findings = together(status.findings).sort((a, b) => RANK[a.severity] - RANK[b.severity]);
     show(byId('findings-none'), findings.length === 0);
     show(byId('findings-list'), findings.length > 0);
     this.#findings.render(findings, findingKey, updateFinding);
@@ -163,32 +163,55 @@ function updateNote({ root, mark, word, text }, note) {
   setText(text, note.text);
 }
 
-/** @param {Finding} finding */
-function findingKey({ account, code }) {
-  return `${account ?? ''} ${code}`;
+/** One thing found, and of whom. @typedef {Omit<Finding, 'account'> & { accounts: (string | null)[] }} Found */
+
+/**
+ * What was found in the same words of several accounts is one thing to mend.
+ * @param {readonly Finding[]} findings
+ * @returns {Found[]}
+ */
+function together(findings) {
+  /** @type {Map<string, Found>} */
+  const found = new Map();
+  for (const { account, ...finding } of findings) {
+    const { code, severity, text, fix, since } = finding;
+    const key = JSON.stringify([code, severity, text, fix]);
+    const same = found.get(key);
+    if (same === undefined) found.set(key, { ...finding, accounts: [account] });
+    else {
+      same.accounts.push(account);
+      if (since < same.since) same.since = since;
+    }
+  }
+  return [...found.values()];
 }
 
-function createFinding() {
+/** @param {Found} found */
+function findingKey({ code, accounts }) {
+  return JSON.stringify([code, accounts]);
+}
+
+/** @param {Found} finding */
+function createFinding({ accounts }) {
   const mark = element('span', { class: 'mark small', 'aria-hidden': 'true' });
   const severity = element('strong', { class: 'severity' });
-  const account = element('span', { class: 'chip' });
+  const chips = accounts.flatMap((name) => [element('span', { class: 'chip' }, name ?? 'all accounts'), ' ']);
   const text = element('span', { class: 'finding-text' });
   const fix = element('p', { class: 'fix' });
   const since = element('span', { class: 'muted since' });
-  const head = element('p', { class: 'finding-head' }, severity, ' ', account, ' ', text, ' ', since);
-  const root = element('li', { class: 'card finding' }, mark, element('div', {}, head, fix));
-  return { root, mark, severity, account, text, fix, since };
+  const head = element('p', { class: 'finding-head' }, severity, ' ', ...chips, text);
+  const root = element('li', { class: 'card finding' }, mark, element('div', {}, head, fix), since);
+  return { root, mark, severity, text, fix, since };
 }
 
 /**
  * @param {ReturnType<typeof createFinding>} row
- * @param {Finding} finding
+ * @param {Found} finding
  */
-function updateFinding({ root, mark, severity, account, text, fix, since }, finding) {
+function updateFinding({ root, mark, severity, text, fix, since }, finding) {
   setAttribute(root, 'data-kind', finding.severity);
   setAttribute(mark, 'data-kind', finding.severity);
   setText(severity, SEVERITY_WORDS[finding.severity]);
-  setText(account, finding.account ?? 'all accounts');
   setText(text, finding.text);
   setText(fix, `What to do: ${finding.fix}`);
   setText(since, `since ${moment(finding.since)}`);

@@ -84,7 +84,7 @@ class Page {
     this.#renderHead(status);
     this.#health.render(status, this.#connection.state === 'lost');
     this.#accounts.render(status);
-    this.#charts.render(this.#model.history);
+    this.#charts.render(this.#model.history, Math.floor(Date.parse(status.startedAt) / 1_000));
     this.#calls.render(this.#model);
     this.#acts.render(status);
     if (this.#connection.state !== 'lost') this.#tellHealth(status);
@@ -96,8 +96,10 @@ class Page {
     setText(byId('version'), status.version);
     const upstream = byId('upstream');
     show(upstream, true);
-    setText(upstream, isSandbox ? 'Sandbox' : `Live: ${status.upstream.replace(/^https?:\/\//, '')}`);
-    setAttribute(upstream, 'data-kind', isSandbox ? 'info' : 'live');
+    const host = status.upstream.replace(/^https?:\/\//, '');
+    const isLive = /^([a-z-]+\.)*kraken\.com$/.test(host);
+    setText(upstream, isSandbox ? 'Sandbox' : `${isLive ? 'Live' : 'Upstream'}: ${host}`);
+    setAttribute(upstream, 'data-kind', isLive ? 'live' : undefined);
     show(byId('mode'), true);
     setText(byId('mode'), status.mode === 'global' ? 'One lane for all' : 'A lane for each key');
     const { file, loadedAt } = status.config;

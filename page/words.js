@@ -2,6 +2,7 @@
 /** @import { Breaker, Hold, Severity, Status } from './types.js' */
 
 const WHOLE = new Intl.NumberFormat('en-US', { maximumFractionDigits: 0 });
+const COMPACT = new Intl.NumberFormat('en-US', { notation: 'compact', maximumFractionDigits: 2 });
 const CLOCK = new Intl.DateTimeFormat('en-GB', { hour: '2-digit', minute: '2-digit', second: '2-digit' });
 const LIST = new Intl.ListFormat('en');
 /** A sentence names no more. */
@@ -11,6 +12,14 @@ const DAY = new Intl.DateTimeFormat('en-GB', { day: 'numeric', month: 'short' })
 /** @param {number} count */
 export function whole(count) {
   return WHOLE.format(count);
+}
+
+/**
+ * A count where there is little room: `1,284`, `1.28M`.
+ * @param {number} count
+ */
+export function compact(count) {
+  return count < 100_000 ? whole(count) : COMPACT.format(count);
 }
 
 /**
@@ -25,7 +34,7 @@ export function short(value) {
 /** @param {number | null | undefined} ms */
 export function milliseconds(ms) {
   if (ms === null || ms === undefined) return '–';
-  if (ms >= 10_000) return `${(ms / 1_000).toFixed(1)} s`;
+  if (ms >= 1_000) return `${short(Number((ms / 1_000).toPrecision(3)))} s`;
   if (ms > 0 && ms < 0.1) return '<0.1 ms';
   return `${ms < 10 ? short(Number(ms.toFixed(1))) : whole(ms)} ms`;
 }

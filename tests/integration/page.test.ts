@@ -4,12 +4,13 @@ import {
   keepScreenshot,
   openBrowser,
   seriousViolations,
+  showOn,
   sidewaysScroll,
   visit,
   type Visit,
 } from '../support/browser.js';
-import { busyCall, busyCalls, busyHistory, busyStatus } from '../support/page-scenes.js';
-import { doAct, figureOf, giveToken, textsOf, untilLive, untilShown } from '../support/page-hands.js';
+import { busyCalls, busyHistory, busyStatus } from '../support/page-scenes.js';
+import { doAct, figureOf, textsOf, untilLive, untilShown, untilStale } from '../support/page-hands.js';
 import { account, call, PageStandIn, quietStatus } from '../support/page-stand-in.js';
 import { until } from '../support/until.js';
 
@@ -72,6 +73,19 @@ withBrowser("the operator's page", () => {
     await untilShown(page, '#notes li', 'Kraken is online.');
     await untilShown(page, '#notes li', 'Paused: account alice, by ana');
     await untilShown(page, '#notes li', /bob: Kraken has locked this key out\..*tried again in 5 min 12 s/);
+
+    await page.locator('.chart canvas').nth(3).waitFor();
+    expect(await textsOf(page, '.chart h3')).toEqual([
+      'Calls a second',
+      'Errors a second',
+      'Wait in the lane',
+      "Kraken's time",
+    ]);
+    // Around midnight the highest was yesterday.
+    for (const text of await textsOf(page, '.chart figcaption'))
+      expect(text).toMatch(/^Mean: last minute .*, hour .*\. Highest .* at .*\d\d:\d\d:\d\d/);
+    standIn.tick({ calls: 4_321 });
+    await untilShown(page, '.chart figcaption', 'Highest 4,321/s');
   });
 
   it('says why the proxy is not ready, and says it aloud when that changes', async () => {
@@ -88,7 +102,7 @@ withBrowser("the operator's page", () => {
   it("shows each account's counters, floor, breaker and hold, and who waits", async () => {
     const page = await openBoard();
     const [master = '', alice = '', bob = ''] = await textsOf(page, '#account-list > li');
-    expect(master).toMatch(/15\.4 of 20, −1\/s/);
+    expect(master).toMatch(/15\.4 of 20, falls 1\/s/);
     expect(alice).toMatch(/Paused by ana since .*: margin call, looking into it/);
     expect(alice).toMatch(/1 h ahead of the clock|59 min 5\d s ahead/);
     expect(bob).toMatch(/Kraken has locked this key out; next try in 5 min 12 s/);
@@ -109,28 +123,12 @@ withBrowser("the operator's page", () => {
     expect(await page.locator('#account-list > li').count()).toBe(1);
   });
 
-  it('draws the last hour and says each chart in words', async () => {
-    const page = await openBoard();
-    await page.locator('.chart canvas').nth(3).waitFor();
-    expect(await textsOf(page, '.chart h3')).toEqual([
-      'Calls a second',
-      'Errors a second',
-      'Wait in the lane',
-      "Kraken's time",
-    ]);
-    for (const text of await textsOf(page, '.chart figcaption')) {
-      expect(text).toMatch(/^Mean: last minute .*, hour .*\. Highest .* at \d\d:\d\d:\d\d/);
-    }
-    standIn.tick({ calls: 4_321 });
-    await untilShown(page, '.chart figcaption', 'Highest 4,321/s');
-  });
-
   it('finds calls by what is in them, and by their outcome', async () => {
     const page = await openBoard();
     const rows = page.locator('#call-rows tr');
     await expect200(rows);
     await page.getByRole('searchbox', { name: 'Filter' }).fill('insufficient hedger');
-    const found = await textsOf(page, '#call-rows tr');
+    const found = await page.locator('#call-rows tr').allTextContents();
     expect(found.length).toBeGreaterThan(0);
     expect(found.every((text) => text.includes('EOrder:Insufficient funds') && text.includes('hedger'))).toBe(
       true,
@@ -156,34 +154,24 @@ withBrowser("the operator's page", () => {
     await page.locator('#calls-box').hover();
     standIn.arrive([call({ requestId: 'new-2' })]);
     await untilShown(page, '#calls-count', 'held while you read: 1 new');
-    expect(await first.innerText()).toContain('new-1');
+    expect(await first.textContent()).toContain('new-1');
     await page.mouse.move(5, 5);
     await untilShown(page, '#call-rows tr:first-child', 'new-2');
     expect(await page.locator('#call-rows tr').count()).toBe(200);
+    standIn.tick({}, 4_800);
+    await untilShown(page, '#calls-count', '4,800 more in the last second');
     await page.locator('#calls-box').focus();
     await page.locator('#calls-box[data-held]').waitFor();
   });
 
-  it('keeps to 200 rows and says what it left out when thousands come in a second', async () => {
-    const page = await openBoard();
-    for (let second = 0; second < 20; second++) {
-      standIn.arrive(Array.from({ length: 200 }, (_, index) => busyCall(1_000 + second * 200 + 199 - index)));
-      standIn.tick({ calls: 5_000 }, 4_800);
-    }
-    await untilShown(page, '#call-rows tr:first-child', `7d1e09ab-${(4_999).toString(36)}`);
-    expect(await page.locator('#call-rows tr').count()).toBe(200);
-    standIn.tick({}, 4_800);
-    await untilShown(page, '#calls-count', '4,800 more in the last second');
-  });
-
-  it('does an act with who and why, says what became of it, and knows who next time', async () => {
+  it('does an act only with who and why, and where it is grave with a word typed; knows who next time', async () => {
     standIn.answers.set('/v1/pause', { status: 200, body: { holds: [] } });
+    standIn.answers.set('/v1/startup-window/open', { status: 200, body: { open: true } });
+    standIn.answers.set('/v1/stop', { status: 202, body: { stopping: true } });
     const page = await openBoard();
-    await page.locator('#acts').getByRole('button', { name: 'Pause…' }).click();
+    await page.getByRole('button', { name: 'Pause account master…' }).click();
     const dialog = page.getByRole('dialog', { name: 'Pause' });
-    await dialog.getByLabel('What').selectOption('account:master');
     await dialog.getByRole('button', { name: 'Pause' }).click();
-    expect(standIn.acts).toEqual([]); // neither who nor why
     await dialog.getByLabel('Who you are').fill('ana');
     await dialog.getByLabel('Why').fill('   ');
     await dialog.getByRole('button', { name: 'Pause' }).click();
@@ -191,7 +179,6 @@ withBrowser("the operator's page", () => {
     await dialog.getByLabel('Why').fill('prices look wrong');
     await dialog.getByRole('button', { name: 'Pause' }).click();
     await untilShown(page, '#toast[role=status]', 'Paused account master.');
-    expect(await dialog.isVisible()).toBe(false);
     expect(standIn.acts).toEqual([
       {
         path: '/v1/pause',
@@ -204,174 +191,28 @@ withBrowser("the operator's page", () => {
     expect(await drop.getByLabel('Who you are').inputValue()).toBe('ana');
     expect(await drop.getByLabel('Why').inputValue()).toBe('');
     expect(await drop.getByLabel('Client').inputValue()).toBe('hedger');
-  });
+    await page.keyboard.press('Escape');
 
-  it('sends each act where it belongs, with its own fields', async () => {
-    const page = await openBoard();
-    const acts: [
-      button: string,
-      submit: string,
-      path: string,
-      fields: object,
-      answer: object,
-      says: RegExp,
-    ][] = [
-      ['Cancel only…', 'Set to cancel only', '/v1/cancel-only', {}, { holds: [] }, /Cancel only: everything/],
-      ['Resume…', 'Resume', '/v1/resume', { account: 'alice' }, { holds: [] }, /Resumed account alice/],
-      [
-        'Drop waiting calls…',
-        'Drop',
-        '/v1/drop',
-        { client: 'grid-bot' },
-        { dropped: 9 },
-        /Dropped 9 waiting calls/,
-      ],
-      ['Examine keys now…', 'Examine', '/v1/doctor', {}, { findings: [] }, /nothing found/],
-      [
-        'Reload configuration…',
-        'Reload',
-        '/v1/reload',
-        {},
-        { changed: ['a.b'], needsRestart: ['c.d'] },
-        /a\.b.*restart: c\.d/,
-      ],
-      [
-        'Reopen startup window…',
-        'Open the window',
-        '/v1/startup-window/open',
-        {},
-        { open: true },
-        /Reopened/,
-      ],
-    ];
-    for (const [button, submit, path, fields, answer, says] of acts) {
-      standIn.answers.set(path, { status: 200, body: answer });
-      await doAct(page, { button, submit, who: 'ana', why: 'drill' });
-      await untilShown(page, '#toast', says);
-      expect(standIn.acts.at(-1)).toMatchObject({ path, body: { ...fields, who: 'ana', why: 'drill' } });
-      expect(Object.keys(standIn.acts.at(-1)?.body ?? {})).toHaveLength(Object.keys(fields).length + 2);
-    }
-  });
-
-  it('shows why an act was refused, in the dialog, and lets it be tried again', async () => {
-    expected = /409/;
-    const message = 'the proxy is a standby: it has nothing to pause';
-    standIn.answers.set('/v1/pause', { status: 409, body: { error: { code: 'conflict', message } } });
-    const page = await openBoard();
-    await page.getByRole('button', { name: 'Pause account master…' }).click();
-    const dialog = page.getByRole('dialog', { name: 'Pause' });
-    await dialog.getByLabel('Who you are').fill('ana');
-    await dialog.getByLabel('Why').fill('drill');
-    await dialog.getByRole('button', { name: 'Pause' }).click();
-    await dialog.getByRole('alert').filter({ hasText: message }).waitFor();
-    standIn.answers.set('/v1/pause', { status: 200, body: { holds: [] } });
-    await dialog.getByRole('button', { name: 'Pause' }).click();
-    await untilShown(page, '#toast', 'Paused account master.');
-  });
-
-  it('shows a nonce jump’s plan before it is applied, and wants a word typed', async () => {
-    const plan = {
-      plan: 'p-77',
-      account: 'alice',
-      cause: 'Kraken called three nonces of alice invalid',
-      from: '1795356896833004847',
-      to: '1795360496833004847',
-      distanceSeconds: 3_600,
-      leadSeconds: 3_601,
-      meaning: 'no other program can use the key for an hour',
-      expiresAt: new Date(Date.now() + 120_000).toISOString(),
-    };
-    standIn.answers.set('/v1/nonce-jump/plan', { status: 200, body: plan });
-    standIn.answers.set('/v1/nonce-jump/apply', { status: 200, body: { floor: plan.to } });
-    const page = await openBoard();
-    await page.getByRole('button', { name: 'Nonce jump…' }).click();
-    const dialog = page.getByRole('dialog', { name: 'Nonce jump' });
-    await dialog.getByLabel('Account').selectOption('alice');
-    await dialog.getByLabel('Who you are').fill('ana');
-    await dialog.getByLabel('Why').fill('old bot used the key');
-    await dialog.getByRole('button', { name: 'Show the plan' }).click();
-    for (const text of [plan.cause, plan.from, plan.to, plan.meaning, '1 h'])
-      await untilShown(page, '.plan', text);
-    await keepScreenshot(page, 'nonce-jump', false);
-    const apply = dialog.getByRole('button', { name: 'Apply the jump' });
-    await apply.click();
-    await dialog.getByLabel('Type jump to go on').fill('yes');
-    await apply.click();
-    expect(standIn.acts.map(({ path }) => path)).toEqual(['/v1/nonce-jump/plan']);
-    await dialog.getByLabel('Type jump to go on').fill('jump');
-    await apply.click();
-    await untilShown(page, '#toast', `Nonce jump done: the floor is ${plan.to}.`);
-    const who = { who: 'ana', why: 'old bot used the key' };
-    expect(standIn.acts.map(({ path, body }) => ({ path, body }))).toEqual([
-      { path: '/v1/nonce-jump/plan', body: { account: 'alice', distance: '1h', ...who } },
-      { path: '/v1/nonce-jump/apply', body: { plan: 'p-77', ...who } },
-    ]);
-  });
-
-  it('stops the proxy only when the word is typed', async () => {
-    standIn.answers.set('/v1/stop', { status: 202, body: { stopping: true } });
-    const page = await openBoard();
-    await page.getByRole('button', { name: 'Stop the proxy…' }).click();
-    const dialog = page.getByRole('dialog', { name: 'Drain and stop the proxy' });
-    await dialog.getByLabel('Who you are').fill('ana');
-    await dialog.getByLabel('Why').fill('drill');
-    await dialog.getByRole('button', { name: 'Stop the proxy' }).click();
-    expect(standIn.acts).toEqual([]);
-    await dialog.getByLabel('Type stop to go on').fill('stop');
-    await dialog.getByRole('button', { name: 'Stop the proxy' }).click();
+    await doAct(page, {
+      button: 'Reopen startup window…',
+      submit: 'Open the window',
+      who: 'ana',
+      why: 'drill',
+    });
+    await untilShown(page, '#toast', 'Reopened');
+    await doAct(page, { button: 'Stop the proxy…', submit: 'Stop the proxy', who: 'ana', why: 'drill' });
+    expect(standIn.acts.map(({ path }) => path)).toEqual(['/v1/pause', '/v1/startup-window/open']);
+    await page.getByLabel('Type stop to go on').fill('stop');
+    await page.getByRole('dialog').getByRole('button', { name: 'Stop the proxy' }).click();
     await untilShown(page, '#toast', 'The proxy is stopping.');
-    expect(standIn.acts[0]?.body).toEqual({ who: 'ana', why: 'drill' });
-  });
-
-  it('asks for the token, says when it is wrong, and keeps it for the tab alone', async () => {
-    expected = /401/;
-    standIn.token = 'night-shift-7';
-    const page = await open();
-    await giveToken(page, 'guess');
-    await untilShown(page, '#token-error[role=alert]', 'That is not the token of this proxy.');
-    expect(await page.locator('#board').isVisible()).toBe(false);
-    await keepScreenshot(page, 'token', false);
-    await page.getByLabel('Token').fill('night-shift-7');
-    await page.keyboard.press('Enter');
-    await untilShown(page, '#connection', 'Live');
-    await untilShown(page, '#verdict-text', 'Ready');
-    expect(await page.evaluate('JSON.stringify(localStorage)')).not.toContain('night-shift');
-    expect(await page.evaluate('document.cookie')).toBe('');
-    await page.reload();
-    await untilShown(page, '#connection', 'Live');
-    expected = /401|ERR_ABORTED/;
-    standIn.token = 'changed';
-    await doAct(page, { button: 'Examine keys now…', submit: 'Examine', who: 'ana', why: 'drill' });
-    await untilShown(page, '#token-error', 'does not take the token it took before');
-    expect(await page.locator('#board, dialog').filter({ visible: true }).count()).toBe(0);
-    await until(() => standIn.listeners === 0);
-  });
-
-  it('shows within 3 s that the connection broke, and heals by itself with what it missed', async () => {
-    expected = /ERR_|failed/;
-    const page = await openBoard();
-    const shown = untilStale(page);
-    await standIn.cut();
-    expect(await shown).toBeLessThan(3_000);
-    await untilShown(page, '#stale', /No connection to the proxy\. The figures are from \d\d:\d\d:\d\d\./);
-    await untilShown(page, '#connection', 'Reconnecting since');
-    await untilShown(page, '#verdict-text', /^Last known: Ready/);
-    await untilShown(page, '#announce', 'Connection to the proxy lost.');
-    expect(await page.title()).toBe('No connection · Kraken signing proxy');
-    await keepScreenshot(page, 'cut', false);
-    standIn.calls = [call({ requestId: 'missed-1' }), ...standIn.calls].slice(0, 200);
-    await standIn.mend();
-    await untilShown(page, '#connection', 'Live');
-    await untilShown(page, '#call-rows tr:first-child', 'missed-1');
-    await page.locator('#stale').waitFor({ state: 'hidden' });
-    expect(standIn.asked.get('/v1/history')).toBe(2);
+    expect(standIn.acts[2]?.body).toEqual({ who: 'ana', why: 'drill' });
   });
 
   it('shows within 3 s that nothing comes any more, though the connection stands', async () => {
     const page = await openBoard();
     standIn.silence();
     expect(await untilStale(page)).toBeLessThan(3_000);
-    await standIn.mend();
+    standIn.speak();
     await untilShown(page, '#connection', 'Live');
   });
 
@@ -439,34 +280,33 @@ withBrowser("the operator's page", () => {
     Object.assign(standIn, { status: quietStatus(), calls: [] });
     const page = await openBoard();
     await untilShown(page, '#verdict-text', 'Ready: calls are taken and sent.');
-    await untilShown(page, '#findings-none', 'The key doctor has found nothing to mend.');
+    await untilShown(page, '#findings-none', 'Nothing is known to be wrong with the keys.');
     await untilShown(page, '#calls-none', 'No calls yet.');
     await keepScreenshot(page, 'quiet-wide-light');
   });
 
-  describe.each([
-    ['wide', 'light'],
-    ['wide', 'dark'],
-    ['phone', 'light'],
-    ['phone', 'dark'],
-  ] as const)('%s and %s', (screen, scheme) => {
-    it('nothing serious stands in the way of anybody, and nothing has to be scrolled sideways', async () => {
-      standIn.calls = busyCalls(30); // axe looks at every cell
-      const page = await openBoard({ screen, scheme });
-      await page.locator('.chart canvas').first().waitFor();
+  it('nothing serious stands in the way of anybody, in a dialog neither', async () => {
+    standIn.calls = busyCalls(30); // axe looks at every cell
+    const page = await openBoard();
+    await page.locator('.chart canvas').first().waitFor();
+    for (const [screen, scheme] of [
+      ['wide', 'light'],
+      ['phone', 'dark'],
+    ] as const) {
+      await showOn(page, screen, scheme);
       await keepScreenshot(page, `board-${screen}-${scheme}`);
-      await keepScreenshot(page, `board-${screen}-${scheme}-top`, false);
       expect(await sidewaysScroll(page)).toBe(0);
       expect(await seriousViolations(page)).toEqual([]);
       await page.getByRole('button', { name: 'Pause account master…' }).click();
       await page.getByRole('dialog').waitFor();
       await keepScreenshot(page, `dialog-${screen}-${scheme}`, false);
       expect(await sidewaysScroll(page)).toBe(0);
-      if (screen === 'wide') expect(await seriousViolations(page)).toEqual([]);
-    });
+      expect(await seriousViolations(page)).toEqual([]);
+      await page.keyboard.press('Escape');
+    }
   });
 
-  it('takes events apart whatever the borders of their chunks', async () => {
+  it('takes events apart whatever the borders of their chunks, and lets go of them when it is closed', async () => {
     const page = await openBoard();
     const found = await page.evaluate(`(async () => {
       const { EventParser } = await import('/page/event-stream.js');
@@ -483,27 +323,12 @@ withBrowser("the operator's page", () => {
       return wrong;
     })()`);
     expect(found).toEqual([]);
-  });
 
-  it('lets go of the stream when it is closed', async () => {
-    const page = await openBoard();
     expect(standIn.listeners).toBe(1);
     await page.close();
     await until(() => standIn.listeners === 0);
   });
 });
-
-/** How long it takes from now until the page says that it hears nothing, ms by the browser's clock. */
-function untilStale(page: Page): Promise<number> {
-  return page.evaluate(`new Promise((resolve) => {
-    const start = performance.now();
-    const look = setInterval(() => {
-      if (document.getElementById('stale').hidden) return;
-      clearInterval(look);
-      resolve(performance.now() - start);
-    }, 20);
-  })`);
-}
 
 async function expect200(rows: { count(): Promise<number> }): Promise<void> {
   await until(async () => (await rows.count()) === 200);

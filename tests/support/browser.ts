@@ -133,10 +133,35 @@ export function sidewaysScroll(page: Page): Promise<number> {
   });
 }
 
+/** Puts the page that is open onto another screen, in another scheme; nothing is loaded anew. */
+export async function showOn(page: Page, screen: Screen, scheme: Scheme): Promise<void> {
+  await page.setViewportSize(SCREENS[screen]);
+  await page.emulateMedia({ colorScheme: scheme });
+  await untilDrawn(page);
+}
+
+/** Two frames: one to lay the page out, one for what is drawn after that. */
+async function untilDrawn(page: Page): Promise<void> {
+  await page.evaluate(
+    'new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(resolve))))',
+  );
+}
+
 /** Keeps a picture of the whole page in the folder that PAGE_SCREENSHOTS names; does nothing without one. */
 export async function keepScreenshot(page: Page, name: string, fullPage = true): Promise<void> {
   const folder = process.env.PAGE_SCREENSHOTS;
   if (folder === undefined || folder === '') return;
   mkdirSync(folder, { recursive: true });
-  await page.screenshot({ path: join(folder, `${name}.png`), fullPage });
+  const path = join(folder, `${name}.png`);
+  const screen = page.viewportSize();
+  if (!fullPage || screen === null) {
+    await page.screenshot({ path });
+    return;
+  }
+  // What is out of sight is not drawn: the screen becomes as high as the page.
+  const height = await page.evaluate<number>('document.documentElement.scrollHeight');
+  await page.setViewportSize({ ...screen, height });
+  await untilDrawn(page);
+  await page.screenshot({ path });
+  await page.setViewportSize(screen);
 }

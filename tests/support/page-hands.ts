@@ -30,6 +30,18 @@ export async function giveToken(page: Page, token: string): Promise<void> {
   await page.getByRole('button', { name: 'Open' }).click();
 }
 
+/** How long it takes from now until the page says that it hears nothing, ms by the browser's clock. */
+export function untilStale(page: Page): Promise<number> {
+  return page.evaluate(`new Promise((resolve) => {
+    const start = performance.now();
+    const look = setInterval(() => {
+      if (document.getElementById('stale').hidden) return;
+      clearInterval(look);
+      resolve(performance.now() - start);
+    }, 20);
+  })`);
+}
+
 export interface HandledAct {
   /** The button among the acts: `Pause…`. */
   readonly button: string;
@@ -52,6 +64,8 @@ export async function doAct(
   await dialog.getByLabel('Who you are').fill(who);
   await dialog.getByLabel('Why').fill(why);
   await dialog.getByRole('button', { name: submit, exact: true }).click();
+  // Nowhere in particular: the calls stand still under a pointer.
+  await page.mouse.move(5, 5);
 }
 
 function exactly(text: string): RegExp {

@@ -29,33 +29,30 @@ export class PageStandIn {
   /** Newest first. */
   calls: Call[] = [];
   history: HistoryReply = quietHistory();
-  /** Asked for when set. */
-  token: string | undefined;
   /** Answers to acts, by path; without one: 404. */
   readonly answers = new Map<string, ActAnswer>();
   readonly acts: ReceivedAct[] = [];
-  /** How often each path was asked for. */
-  readonly asked = new Map<string, number>();
   readonly #page: Page;
   readonly #streams = new Set<ServerResponse>();
-  #server: Server | undefined;
-  #port = 0;
+  readonly #server: Server;
   #timer: NodeJS.Timeout | undefined;
   #second = 0;
   #newCalls: Call[] = [];
 
   private constructor(page: Page) {
     this.#page = page;
+    this.#server = createServer((request, response) => void this.#answer(request, response));
   }
 
   static async open(): Promise<PageStandIn> {
     const standIn = new PageStandIn(await openPage());
-    await standIn.mend();
+    await new Promise<void>((resolve) => standIn.#server.listen(0, '127.0.0.1', resolve));
+    standIn.speak();
     return standIn;
   }
 
   get url(): string {
-    return `http://127.0.0.1:${this.#port}`;
+    return `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
   }
 
   /** How many pages listen. */
@@ -69,37 +66,22 @@ export class PageStandIn {
     this.calls = [...calls, ...this.calls].slice(0, 200);
   }
 
-  /** Every connection breaks, and nobody listens any more. */
-  async cut(): Promise<void> {
-    this.silence();
-    this.#streams.clear();
-    const server = this.#server;
-    this.#server = undefined;
-    if (server === undefined) return;
-    const closed = new Promise((resolve) => server.close(resolve));
-    server.closeAllConnections();
-    await closed;
-  }
-
   /** Connections stay, but nothing comes through them. */
   silence(): void {
     clearInterval(this.#timer);
   }
 
-  /** Listens (again), on the same port, and ticks (again). */
-  async mend(): Promise<void> {
-    if (this.#server === undefined) {
-      const server = createServer((request, response) => void this.#answer(request, response));
-      await new Promise<void>((resolve) => server.listen(this.#port, '127.0.0.1', resolve));
-      this.#port = (server.address() as AddressInfo).port;
-      this.#server = server;
-    }
+  /** Ticks (again). */
+  speak(): void {
     clearInterval(this.#timer);
     this.#timer = setInterval(() => this.tick(), TICK_MS);
   }
 
-  close(): Promise<void> {
-    return this.cut();
+  async close(): Promise<void> {
+    this.silence();
+    const closed = new Promise((resolve) => this.#server.close(resolve));
+    this.#server.closeAllConnections();
+    await closed;
   }
 
   /** Sends a tick now, besides those that come by themselves. */
@@ -122,14 +104,9 @@ export class PageStandIn {
 
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const path = (request.url ?? '/').split('?')[0] ?? '/';
-    this.asked.set(path, (this.asked.get(path) ?? 0) + 1);
     const file = this.#page.get(path, request.headers['if-none-match']);
     if (file !== undefined) {
       response.writeHead(file.status, file.headers).end(file.body);
-      return;
-    }
-    if (this.token !== undefined && request.headers.authorization !== `Bearer ${this.token}`) {
-      send(response, 401, { error: { code: 'unauthorized', message: 'a token is needed' } });
       return;
     }
     if (request.method === 'POST') {
