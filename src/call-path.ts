@@ -40,7 +40,7 @@ export type CallPathConfig = Pick<Config, 'lanes' | 'queue' | 'pacing' | 'orders
 export interface CallPathParts {
   readonly config: CallPathConfig;
   readonly accounts: Accounts;
-  readonly clients: Pick<Clients, 'identify'>;
+  readonly clients: Pick<Clients, 'identify' | 'generation'>;
   readonly policy: Pick<Policy, 'decide'>;
   readonly holds: Holds;
   readonly nonces: NonceSource;
@@ -99,14 +99,16 @@ export interface CallPath {
   examine(account: string): Promise<KeyAnswer>;
   /** Calls of a client that wait are answered EService:Busy, certainly not sent. Gives their number. */
   drop(client: string, account: string | undefined): number;
-  /** The config has changed. */
-  refresh(): void;
+  /** The config has changed; these keys have another secret. */
+  refresh(changed: readonly string[]): void;
   /** Fails what waits, lets what is in flight end for at most `graceMs`, then drops the connections. */
   close(graceMs: number): Promise<void>;
 }
 
 /** The proxy's own calls wait for their turn this long, ms; they are asked again. */
 const OWN_WAIT_MS = 10_000;
+/** Calls of clients wait for an examination of their key that long at most, ms. */
+const EXAMINATION_MS = 2_000;
 /** A question must not hold the slot for long, ms. */
 const QUESTION_MS = 5_000;
 const PAUSED = 'an operator has paused these calls: certainly not sent';
@@ -139,8 +141,11 @@ export function openCallPath(parts: CallPathParts): CallPath {
   const costOf = ({ name, cost }: Endpoint): number =>
     config.pacing.enabled ? (config.pacing.costs[name] ?? cost) : 0;
   const pauses = {
-    pauseOf: (client: string, fingerprint: string) =>
-      holds.isPausing && holds.pauseOf(client, nameOf(fingerprint)) !== undefined ? PAUSED : undefined,
+    get isPausing() {
+      return holds.isPausing;
+    },
+    pauseOf: (client: string, account: string) =>
+      holds.pauseOf(client, account) === undefined ? undefined : PAUSED,
     onChange: (listener: () => void) => holds.onChange(listener),
   };
   const laneOptions = Object.assign(
@@ -184,7 +189,8 @@ export function openCallPath(parts: CallPathParts): CallPath {
   /** Calls of the proxy's own, before all others. */
   const join = <T>(account: Account, cost: number, work: (upstream: Upstream) => Promise<T>): Promise<T> => {
     const { lane, upstream } = routes.of(account.fingerprint);
-    const own = { class: 'own' as LaneClass, client: 'proxy', key: account.fingerprint, cost, exempt: true };
+    const whose = { client: 'proxy', account: account.name, key: account.fingerprint };
+    const own = { class: 'own' as LaneClass, ...whose, cost, exempt: true };
     return lane.join(() => work(upstream), { ...own, maxWaitMs: OWN_WAIT_MS }).result;
   };
   let isClosed = false;
@@ -194,11 +200,13 @@ export function openCallPath(parts: CallPathParts): CallPath {
   const askFor =
     (account: Account): AskKraken =>
     (name, form) => {
-      const before = asking.get(account.name) ?? Promise.resolve();
-      // Its key may have been replaced since.
-      const asked = before.then(() => ask(accounts.named(account.name) ?? account, name, form));
+      const { fingerprint } = account;
+      const before = asking.get(fingerprint) ?? Promise.resolve();
+      // Asked with the key that the order was sent with: another may be another account's at Kraken, which knows of no
+      // such order, and no nonce of another key says that this one is too late.
+      const asked = before.then(() => ask(accounts.withKey(fingerprint) ?? account, name, form));
       asking.set(
-        account.name,
+        fingerprint,
         asked.catch(() => undefined),
       );
       return asked;
@@ -209,7 +217,10 @@ export function openCallPath(parts: CallPathParts): CallPath {
     );
   const probe = async (fingerprint: string): Promise<ProbeAnswer> => {
     const account = accounts.withKey(fingerprint);
-    if (account === undefined) return 'no-answer';
+    if (account === undefined) {
+      setImmediate(() => breakers.forget(fingerprint)); // the key is in use no more
+      return 'no-answer';
+    }
     return await join(account, 1, async (upstream) => await sender.probe({ upstream, account, hungUp }));
   };
   const dismiss = (fingerprint: string): void => {
@@ -293,7 +304,7 @@ export function openCallPath(parts: CallPathParts): CallPath {
     routeOf: (account) => routes.of(account.fingerprint),
     inForce: (account) => {
       const now = accounts.named(account.name);
-      if (now === undefined || now === account) return account;
+      if (now === undefined || now === account) return now;
       // What was taken from the body stays; and a key has its one lane.
       const isAlike = (now.otp === undefined) === (account.otp === undefined);
       const isHere = routes.of(now.fingerprint).lane === routes.of(account.fingerprint).lane;
@@ -328,7 +339,7 @@ export function openCallPath(parts: CallPathParts): CallPath {
     },
     lanes: () =>
       [...routes.lanes].map(([key, { lane }]) => ({
-        name: key === 'global' ? key : nameOf(key),
+        name: key === 'global' ? key : nameOf(key) || key,
         inFlight: lane.inFlight,
         waiting: lane.waiting,
         byClass: Object.fromEntries(
@@ -338,7 +349,7 @@ export function openCallPath(parts: CallPathParts): CallPath {
     waitingByClient: (name) => {
       const waiting = new Map<string, number>();
       for (const { lane } of routes.lanes.values()) {
-        for (const [client, count] of lane.waitingByClient(name && keyOf(name)))
+        for (const [client, count] of lane.waitingByClient(name))
           waiting.set(client, (waiting.get(client) ?? 0) + count);
       }
       return waiting;
@@ -356,21 +367,21 @@ export function openCallPath(parts: CallPathParts): CallPath {
       if (account === undefined) throw new ProxyError('invalid-key', `there is no account ${name}`);
       breakers.assertClosed(account.fingerprint);
       return await join(account, costOf(endpointOf('GetApiKeyInfo')), (upstream) =>
-        sender.examine({ upstream, account, hungUp, timeoutMs: QUESTION_MS }),
+        sender.examine({ upstream, account, hungUp, timeoutMs: EXAMINATION_MS }),
       );
     },
     drop: (client, name) => {
-      const key = name && keyOf(name);
       let dropped = 0;
       for (const { lane } of routes.lanes.values())
         dropped += lane.dismiss(
-          (call) => call.client === client && (key === undefined || call.key === key),
+          (call) => call.client === client && (name === undefined || call.account === name),
           new ProxyError('queue-timeout', DROPPED, { detail: DROPPED }),
         );
       return dropped;
     },
-    refresh: () => {
+    refresh: (changed) => {
       pacer.refresh();
+      for (const key of changed) breakers.retry(key);
       for (const key of breakers.keys()) if (accounts.withKey(key) === undefined) breakers.forget(key);
       for (const { lane } of routes.lanes.values()) lane.look();
     },

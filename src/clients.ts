@@ -92,6 +92,7 @@ export class Clients {
   #clients: ReadonlyMap<string, KnownClient> | undefined;
   #certified: readonly KnownClient[] = [];
   #otherwise: Rules;
+  #generation = 0;
   readonly #now: () => number;
 
   constructor({ now = Date.now, ...callers }: ClientsParts) {
@@ -103,6 +104,7 @@ export class Clients {
   /** From here on these may call. A client that is still there keeps the memory of the nonces it has used. */
   replace({ accounts, defaultAccount, clients, otherwise }: Callers): void {
     const former = this.#clients;
+    this.#generation++;
     this.#accounts = new Map(accounts.map((account) => [account.name, account]));
     this.#accountByKey = new Map(accounts.map((account) => [account.key, account]));
     this.#defaultAccount = defaultAccount === undefined ? undefined : this.#accounts.get(defaultAccount);
@@ -112,6 +114,11 @@ export class Clients {
       ({ certSubject }) => certSubject !== undefined,
     );
     this.#otherwise = otherwise;
+  }
+
+  /** Rises with every `replace`. */
+  get generation(): number {
+    return this.#generation;
   }
 
   /**
@@ -237,13 +244,13 @@ function sameText(one: string, other: string): boolean {
   return a.length === b.length && timingSafeEqual(a, b);
 }
 
-/** With the same window the guard goes on: a reload must not make calls good again that were used. */
+/** The guard goes on, also with another window: a reload must not make calls good again that were used. */
 function known(client: Client, former: KnownClient | undefined): KnownClient {
-  const isAlike = former?.nonceWindow === client.nonceWindow;
-  const guard = client.nonceWindow === 'off' ? undefined : new ReplayGuard(client.nonceWindow);
+  const { nonceWindow: window } = client;
+  const guard = former?.name === client.name ? former.replays : undefined;
   return {
     ...client,
-    replays: isAlike ? former.replays : guard,
+    replays: window === 'off' ? undefined : (guard?.with(window) ?? new ReplayGuard(window)),
     comesFrom: addressCheck(client.sources),
   };
 }

@@ -34,6 +34,7 @@ export class InForce {
   readonly accounts: Accounts;
   readonly clients: Clients;
   #config: Config;
+  #waiting: readonly string[] = [];
   #loadedAt = Date.now();
 
   /** Throws Error for a secret that cannot sign. */
@@ -52,6 +53,11 @@ export class InForce {
     return Object.fromEntries(this.accounts.all.map(({ name, fingerprint }) => [name, fingerprint]));
   }
 
+  /** Options of the config on disk that wait for a restart, as dotted paths. */
+  get waiting(): readonly string[] {
+    return this.#waiting;
+  }
+
   /** Unix ms. */
   get loadedAt(): number {
     return this.#loadedAt;
@@ -60,9 +66,13 @@ export class InForce {
   /** The config as it would be in force. Throws ReloadError. */
   plan(next: Config): { readonly config: Config } & Reloaded {
     const former = this.#config;
-    // Its own stand-in for Kraken knows the keys it was started with; keys and the place they are for go together.
-    const areKeysBound =
-      former.upstream.url === 'sandbox' || changesBetween(former.upstream, next.upstream).length > 0;
+    // Keys, clients and limits are for the place they were written for.
+    if (former.upstream.url !== next.upstream.url)
+      throw new ReloadError(
+        'upstream.url is another: that needs a restart, and so does all that comes with it',
+      );
+    // The built-in stand-in for Kraken knows the keys it was started with.
+    const areKeysBound = former.upstream.url === 'sandbox';
     const config: Config = {
       ...next,
       ...Object.fromEntries(FIXED.map((name) => [name, former[name]])),
@@ -87,15 +97,18 @@ export class InForce {
     return { config, changed, needsRestart };
   }
 
-  /** Puts a planned config in force. */
-  replace(config: Config): void {
+  /** Puts a planned config in force. Gives the fingerprints of keys that have another secret, or otp, now. */
+  replace({ config, needsRestart }: { readonly config: Config } & Reloaded): readonly string[] {
+    const former = new Set(this.accounts.all);
     // Whatever of it cannot be made throws here, before anything has changed.
     const accounts = config.accounts.map((account) => this.#unchanged(account) ?? createAccount(account));
     const callers = callersOf(config, accounts);
     this.accounts.replace(accounts);
     this.clients.replace(callers);
     this.#config = config;
+    this.#waiting = needsRestart;
     this.#loadedAt = Date.now();
+    return accounts.filter((account) => !former.has(account)).map(({ fingerprint }) => fingerprint);
   }
 
   /** What is under way knows an account by identity. */

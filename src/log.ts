@@ -20,7 +20,12 @@ export interface CallRecord {
   nonce: string | undefined;
   /** All that were drawn for it. */
   sends: Send[];
-  /** The bytes that left last, else those that came: for the journal's digest, and nothing else. */
+  /** Fingerprint of the key that signed it last. */
+  key: string | undefined;
+  /**
+   * The bytes that left last, else those that came: for the journal's digest, and nothing else. Those that came also where
+   * the proxy adds a one-time password: from the digest of a body that is known but for it, it could be guessed.
+   */
   body: Buffer | undefined;
   /** The transactions that Kraken's answer names. */
   txids: readonly string[];
@@ -75,6 +80,7 @@ export function newCallRecord(requestId: string, endpoint: string): CallRecord {
     endpoint,
     nonce: undefined,
     sends: [],
+    key: undefined,
     body: undefined,
     txids: [],
     waitMs: undefined,

@@ -1,6 +1,6 @@
 import type { CallPath } from './call-path.js';
 import type { KeyDoctor } from './doctor/key-doctor.js';
-import type { Hold, HoldTarget } from './holds/holds.js';
+import { describeTarget, type Hold, type HoldTarget } from './holds/holds.js';
 import type { By, Controls } from './http/operator-api.js';
 import type { InForce, Reloaded } from './in-force.js';
 import type { StartupWindow } from './lane/startup.js';
@@ -76,7 +76,11 @@ export class OperatorControls implements Controls {
     } catch (error) {
       throw unavailable('nothing was resumed, because that could not be written', error);
     }
-    if (!lifted) throw new ActRefused('not-found', 'nothing of the kind is held');
+    if (!lifted) {
+      const held = holds.all.map(describeTarget).join(', ');
+      const others = held === '' ? 'nothing else is' : `held are: ${held}`;
+      throw new ActRefused('not-found', `${describeTarget(target)} is not held; ${others}`);
+    }
     return this.#holds();
   }
 
@@ -117,10 +121,12 @@ export class OperatorControls implements Controls {
 
   async applyNonceJump(plan: string): Promise<{ readonly floor: string }> {
     try {
-      const { to } = await this.#parts.jumps.apply(plan);
+      const { accounts } = this.#parts.inForce;
+      const { to } = await this.#parts.jumps.apply(plan, (name) => accounts.named(name)?.fingerprint);
       return { floor: to.toString() };
     } catch (error) {
-      throw refusal(error);
+      if (error instanceof JumpError) throw refusal(error);
+      throw unavailable('not on disk; it comes into force as soon as the disk takes it', error);
     }
   }
 
@@ -157,19 +163,17 @@ export class OperatorControls implements Controls {
     return { holds: this.#parts.state.holds.all.map(holdView) };
   }
 
-  /** A client is whoever has a name: without `clients` in the config there are callers all the same. */
+  /** Who calls without being a client of the config has a name as well. */
   #assertKnown({ account, client }: HoldTarget): void {
     const { accounts, config } = this.#parts.inForce;
     if (account !== undefined && accounts.named(account) === undefined)
       throw new ActRefused('not-found', 'there is no account of that name');
-    const names = config.clients?.map(({ name }) => name) ?? [];
-    if (client !== undefined && ![...names, ...UNNAMED_CLIENTS].includes(client))
+    const names =
+      config.clients === undefined ? ['local'] : [...config.clients.map(({ name }) => name), 'owner'];
+    if (client !== undefined && !names.includes(client))
       throw new ActRefused('not-found', 'there is no client of that name');
   }
 }
-
-/** What callers are called that no client of the config names. */
-const UNNAMED_CLIENTS = ['local', 'owner'];
 
 function planView({ id, account, cause, from, to, expiresAt }: JumpPlan): NonceJumpPlan {
   const clock = BigInt(Date.now()) * 1_000_000n;

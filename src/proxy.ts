@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util';
 import type { Attempt, Next } from './calls/attempt.js';
 import type { CallMemory } from './calls/call-memory.js';
 import type { Clients } from './clients.js';
@@ -17,7 +18,7 @@ import { newCallRecord, type CallRecord } from './log.js';
 import type { OrderSafety } from './calls/order-safety.js';
 import type { EngineCounter } from './orders/engine-counter.js';
 import { txidsOf } from './orders/recent-orders.js';
-import type { Decision, Finding, Policy } from './policy/policy.js';
+import type { Decision, Finding, Policy, Rules } from './policy/policy.js';
 import type { SharedTokens } from './calls/shared-tokens.js';
 import { HungUp, unreachable, type Sender, type Sending } from './calls/sender.js';
 import type { Resolution } from './calls/settlement.js';
@@ -29,15 +30,15 @@ export interface Route {
 }
 
 export interface ProxyParts {
-  readonly clients: Pick<Clients, 'identify'>;
+  readonly clients: Pick<Clients, 'identify' | 'generation'>;
   readonly policy: Pick<Policy, 'decide'>;
   readonly safety: OrderSafety;
   readonly memory: CallMemory;
-  readonly holds: Pick<Holds, 'assertAllowed'>;
+  readonly holds: Pick<Holds, 'assertAllowed' | 'pauseOf'>;
   readonly tokens: SharedTokens;
   readonly routeOf: (account: Account) => Route;
-  /** The account with the key that its calls in this lane are signed with from now on. */
-  readonly inForce: (account: Account) => Account;
+  /** The account with the key that its calls in this lane are signed with from now on; undefined when it is gone. */
+  readonly inForce: (account: Account) => Account | undefined;
   readonly breakers: Pick<Breakers, 'assertClosed'>;
   /** Why Kraken takes no calls now, as it says itself. */
   readonly problem: () => string | undefined;
@@ -58,6 +59,13 @@ export interface ProxyOptions {
   readonly engine: 'off' | 'report' | 'enforce';
   /** An order that certainly was not executed is sent once more. */
   readonly resend: boolean;
+}
+
+/** What was decided about a call, by which rules, and at which reload. */
+interface Decided {
+  decision: Decision;
+  rules: Rules;
+  generation: number;
 }
 
 /** A batch has 15 orders. */
@@ -99,12 +107,13 @@ export class Proxy {
     record: CallRecord,
     onJob: (job: Job) => void,
   ): Promise<UpstreamReply> {
-    const { clients, policy, safety, memory, tokens } = this.#parts;
+    const { clients, safety, memory, tokens, holds } = this.#parts;
     const started = performance.now();
-    let decision: Decision | undefined;
+    let decided: Decided | undefined;
     let job: Job | undefined;
     let answer: UpstreamReply | undefined;
     try {
+      const { generation } = clients;
       const caller = clients.identify(call);
       const { client, rules, account } = caller;
       record.client = client;
@@ -116,9 +125,9 @@ export class Proxy {
 
       const made = new Job(call, endpoint, caller, bytes, body, record);
       onJob((job = made));
-      const fields = (): ReturnType<Job['fields']> => made.fields();
-      const asked = policy.decide({ client, rules, account: account.name, endpoint, fields });
-      decision = asked instanceof Promise ? await asked : asked;
+      const asked = this.#decide(made, rules);
+      const decision = asked instanceof Promise ? await asked : asked;
+      decided = { decision, rules, generation };
       if (decision.denied === undefined || !memory.knows(job)) enforce(decision, record); // before anything is queued
 
       safety.prepare(job);
@@ -126,10 +135,11 @@ export class Proxy {
       if (earlier !== undefined) return (answer = earlier);
       enforce(decision, record);
 
-      const token = tokens.find(job);
+      holds.assertAllowed(client, account.name, endpoint);
+      const token = holds.pauseOf(client, account.name) === undefined ? tokens.find(job) : undefined;
       if (token !== undefined) return token;
 
-      answer = await this.#untilAnswered(job, decision);
+      answer = await this.#untilAnswered(job, decided);
       await memory.keep(job, answer);
       tokens.keep(job, answer, started);
       return answer;
@@ -142,7 +152,9 @@ export class Proxy {
       throw error;
     } finally {
       record.totalMs = performance.now() - started;
-      decision?.settle(record.outcome === 'executed' || record.outcome === 'unknown' ? 'maybe' : 'nothing');
+      decided?.decision.settle(
+        record.outcome === 'executed' || record.outcome === 'unknown' ? 'maybe' : 'nothing',
+      );
       // Once the answer is on its way: the client does not wait for our bookkeeping.
       setImmediate(() => {
         if (answer !== undefined && endpoint.class !== 'read' && record.outcome === 'executed')
@@ -153,12 +165,12 @@ export class Proxy {
   }
 
   /** Waits in the lane and has its turn, as often as it takes within the wait limit. */
-  async #untilAnswered(job: Job, decision: Decision): Promise<UpstreamReply> {
+  async #untilAnswered(job: Job, decided: Decided): Promise<UpstreamReply> {
     const { memory, options } = this.#parts;
     const deadline = deadlineIn(options.maxWaitMs(job.endpoint));
     let heldUntil = 0;
     for (;;) {
-      const next = await this.#turn(job, decision, deadline, heldUntil);
+      const next = await this.#turn(job, decided, deadline, heldUntil);
       switch (next.kind) {
         case 'answer':
           return next.reply;
@@ -186,7 +198,7 @@ export class Proxy {
   }
 
   /** One wait in the lane, and what came of the turn. */
-  async #turn(job: Job, decision: Decision, deadline: Deadline, heldUntil: number): Promise<Next> {
+  async #turn(job: Job, decided: Decided, deadline: Deadline, heldUntil: number): Promise<Next> {
     const { routeOf, attempt, reads, engine, options, costOf } = this.#parts;
     const { record, account, endpoint, charge } = job;
     const { lane, upstream } = routeOf(account);
@@ -195,13 +207,14 @@ export class Proxy {
     const inTurn = async (): Promise<Next> => {
       record.waitMs = (record.waitMs ?? 0) + performance.now() - joined;
       if (record.hungUp) throw new HungUp();
-      job.account = this.#parts.inForce(account);
+      if (decided.generation !== this.#parts.clients.generation) await this.#afterReload(job, decided);
       this.#assertMayGo(job);
       if (!job.isDecided) {
         job.isDecided = true;
         const hungUp = (): boolean => record.hungUp;
         const own = { upstream, account: job.account, hungUp };
-        if (decision.inTurn !== undefined) await this.#decideInTurn(decision.inTurn, own, record);
+        const { inTurn: ask } = decided.decision;
+        if (ask !== undefined) await this.#decideInTurn(ask, own, record);
       }
       return await attempt.run(job, { upstream, deadline });
     };
@@ -209,6 +222,7 @@ export class Proxy {
     const turn = lane.join(inTurn, {
       class: endpoint.callClass,
       client: job.caller.client,
+      account: account.name,
       key: account.fingerprint,
       cost: costOf(endpoint),
       exempt: endpoint.callClass === 'cancel' || job.call.skipStartup,
@@ -232,6 +246,41 @@ export class Proxy {
     } finally {
       stopSharing?.();
     }
+  }
+
+  #decide(job: Job, rules: Rules): Decision | Promise<Decision> {
+    const { caller, account, endpoint } = job;
+    const fields = (): ReturnType<Job['fields']> => job.fields();
+    return this.#parts.policy.decide({
+      client: caller.client,
+      rules,
+      account: account.name,
+      endpoint,
+      fields,
+    });
+  }
+
+  /**
+   * The config has changed while the call waited: who it is from and what that client may do is asked again, before
+   * anything is sent. Throws ProxyError `invalid-key` or `permission-denied`.
+   */
+  async #afterReload(job: Job, decided: Decided): Promise<void> {
+    const { clients, inForce } = this.#parts;
+    const { generation } = clients;
+    const caller = clients.identify(job.call);
+    if (caller.client !== job.caller.client || caller.account.name !== job.account.name) throw changed();
+    const account = inForce(job.account);
+    if (account === undefined) throw changed();
+    // What was sent once is looked for, and sent again, with the key that it was sent with.
+    if (job.record.sends.length === 0) job.account = account;
+    if (!isDeepStrictEqual(caller.rules, decided.rules)) {
+      decided.decision.settle('nothing');
+      decided.decision = await this.#decide(job, caller.rules);
+      decided.rules = caller.rules;
+      job.isDecided = false;
+      enforce(decided.decision, job.record);
+    }
+    decided.generation = generation;
   }
 
   /**
@@ -275,6 +324,11 @@ function settledReply(job: Job, told: Resolution): UpstreamReply | undefined {
   if (told.kind === 'untold') throw new ProxyError('outcome-unknown', told.reason, { detail: told.reason });
   record.outcome = told.kind === 'done' ? 'executed' : 'refused';
   return told.kind === 'done' ? told.reply : undefined;
+}
+
+function changed(): ProxyError {
+  const detail = 'the config has changed while the call waited: certainly not sent';
+  return new ProxyError('permission-denied', detail, { detail });
 }
 
 function notExecuted(): ProxyError {

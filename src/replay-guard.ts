@@ -14,6 +14,14 @@ export class ReplayGuard {
     this.#window = window;
   }
 
+  /** One with another window that knows what this one knows. */
+  with(window: bigint): ReplayGuard {
+    const guard = new ReplayGuard(window);
+    guard.#floor = this.#floor;
+    guard.#seen = new Set(this.#seen);
+    return guard;
+  }
+
   /** Whether this nonce, as decimal text, is fresh; from then on it is used. */
   accept(text: string): boolean {
     if (!/^\d{1,20}$/.test(text)) return false;

@@ -19,6 +19,7 @@ import { needsLedger } from './owned-state.js';
 import { openParts } from './parts.js';
 import { ALL_PERMISSIONS } from './sandbox/key-endpoints.js';
 import { openSandbox, type Sandbox } from './sandbox/sandbox.js';
+import { holdView } from './status.js';
 import { warmUp } from './warm-up.js';
 
 export interface ServerOptions {
@@ -122,10 +123,11 @@ export async function openServer(options: ServerOptions): Promise<Server> {
     const [callUrl = '', opsUrl = ''] = listeners.map((listener) => listener.url);
     const tuning = describeTuning(inForce.config);
     log.info({ url: callUrl, ops: opsUrl, upstream: url, version, tuning }, 'listening');
-    log.info(`the operator’s page: ${opsUrl}/`);
+    log.info(`the operator's page: ${opsUrl}/`);
     // With clients, or a certificate of one's own, curl needs more than a line can know.
+    const account = config.defaultAccount === undefined ? `/accounts/${config.accounts[0]?.name}` : '';
     if (config.clients === undefined && tls === undefined)
-      log.info(`try: curl -s -X POST ${callUrl}/0/private/Balance`);
+      log.info(`try: curl -s -X POST ${callUrl}${account}/0/private/Balance`);
   };
   const own = async (): Promise<void> => {
     explain('starting', 'the nonce state is being opened');
@@ -149,7 +151,7 @@ export async function openServer(options: ServerOptions): Promise<Server> {
     explained.delete('starting');
     explained.delete('standby');
     log.info({ file }, 'ready: the nonce state is ours');
-    for (const hold of holds.all) log.warn({ ...hold }, 'held since before the start');
+    for (const hold of holds.all) log.warn({ ...holdView(hold) }, 'held since before the start');
   };
   // Last: the first call is not to wait for our questions, nor these for code that is cold.
   const startDoctor = (): void => {
@@ -160,14 +162,15 @@ export async function openServer(options: ServerOptions): Promise<Server> {
     if (stop.signal.aborted) throw new Error('the proxy is stopping');
     if (options.readConfig === undefined) throw new Error('there is no config to be read anew');
     const next = options.readConfig(); // throws what is wrong with it
-    const { config: planned, ...reloaded } = inForce.plan(next);
+    const plan = inForce.plan(next);
+    const { config: planned, ...reloaded } = plan;
     if (next.listen.tls !== undefined) await CertificateFiles.load(next.listen.tls);
     if (needsLedger(planned)) await state.openLedger();
     const { keys } = inForce;
-    inForce.replace(planned);
+    const changed = inForce.replace(plan);
     if (!isDeepStrictEqual(keys, inForce.keys)) state.journal?.newKeys(inForce.keys, nonces.issued);
     metrics.retuned(describeTuning(planned));
-    path.refresh();
+    path.refresh(changed);
     for (const warning of planned.warnings) log.warn(warning);
     log.info({ ...reloaded }, 'config reloaded');
     state.journal?.note('reload', { ...reloaded });

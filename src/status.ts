@@ -58,7 +58,11 @@ export function statusOf(parts: StatusParts): Status {
     clockOffsetSeconds: path.clockOffsetMs / 1_000,
     calls: { total: executed + refused + unknown + notSent, executed, refused, unknown, notSent },
     journal: journal === undefined ? null : journalView(journal.state),
-    config: { file: basename(config.file), loadedAt: iso(inForce.loadedAt), warnings: config.warnings },
+    config: {
+      file: basename(config.file),
+      loadedAt: iso(inForce.loadedAt),
+      warnings: [...config.warnings, ...inForce.waiting.map((option) => `${option}: waits for a restart`)],
+    },
   };
 }
 

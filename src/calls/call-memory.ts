@@ -197,16 +197,22 @@ export class CallMemory {
       this.#leaveInDoubt(job, intent);
       throw new ProxyError('outcome-unknown', 'an earlier call of the same id may have been done');
     }
-    const told = await this.#parts.settlement
-      .look(doubt, this.#parts.askFor(job.account))
-      .catch(() => undefined);
-    const resolution = told ?? (await this.untilTold(job, doubt, this.#parts.maxWaitMs()));
+    const resolution = await this.#find(job, doubt, keyOf(intent));
     if (resolution.kind === 'done') return resolution.reply;
     if (resolution.kind === 'not-done') return undefined;
     // Told a second time, and another look would tell no more: whoever asks again has decided.
     if (id.kind === 'body' && doubt.until !== undefined) this.#drop(job);
     else this.#leaveInDoubt(job, intent);
     throw new ProxyError('outcome-unknown', resolution.reason);
+  }
+
+  async #find(job: Job, doubt: Doubt, key: string | undefined): Promise<Resolution> {
+    // Another key may be another account's, which knows of no such order: that would say nothing.
+    if (key !== undefined && key !== job.account.fingerprint)
+      return { kind: 'untold', reason: 'the account has another key since: look at its orders yourself' };
+    const { settlement, askFor, maxWaitMs } = this.#parts;
+    const told = await settlement.look(doubt, askFor(job.account)).catch(() => undefined);
+    return told ?? (await this.untilTold(job, doubt, maxWaitMs()));
   }
 
   #replay(job: Job, reply: StoredReply, id: CallId): UpstreamReply {
@@ -240,7 +246,8 @@ export class CallMemory {
   }
 
   #intentOf(job: Job, doubt = job.order?.doubtFrom(this.#parts.clock, this.#parts.maxWaitMs())): Intent {
-    return { lookup: doubt?.identity ?? null, sentAt: doubt?.sentAt, until: doubt?.until };
+    const key = job.account.fingerprint;
+    return { lookup: doubt ? { ...doubt.identity, key } : null, sentAt: doubt?.sentAt, until: doubt?.until };
   }
 }
 
@@ -295,6 +302,12 @@ function storedReply({ status, headers, body, own }: UpstreamReply): StoredReply
 function doubtOf({ lookup, sentAt, until }: Intent, account: string): Doubt | undefined {
   if (typeof lookup !== 'object' || lookup === null || sentAt === undefined) return undefined;
   return { account, identity: lookup as OrderIdentity, sentAt, until };
+}
+
+/** The key that a lost call was sent with. */
+function keyOf({ lookup }: Intent): string | undefined {
+  const key = (lookup as { readonly key?: unknown } | null)?.key;
+  return typeof key === 'string' ? key : undefined;
 }
 
 function stillUnderWay(): ProxyError {

@@ -185,7 +185,8 @@ export class Sender {
     record.nonce = (typeof drawn === 'bigint' ? drawn : await drawn).toString();
     record.sends.push({ draw: ++this.#draws, nonce: record.nonce });
     const bytes = body.complete(record.nonce, account.otp?.(), sending.extra?.());
-    record.body = bytes;
+    record.key = account.fingerprint;
+    if (account.otp === undefined) record.body = bytes;
     const signature = account.signer.sign(path, record.nonce, bytes); // exactly the bytes that leave
     const headers = {
       ...sending.headers,

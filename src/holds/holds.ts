@@ -65,10 +65,17 @@ export class Holds {
     await this.#save();
   }
 
-  /** Lifts all holds on a target; false when there is none. Rejects, and lifts nothing, when that cannot be written. */
+  /**
+   * Lifts an operator's holds on a target or, when there are none, a freeze; false when there is neither. Whoever lifts
+   * a pause may know nothing of the freeze behind it. Rejects, and lifts nothing, when that cannot be written.
+   */
   async lift(target: HoldTarget): Promise<boolean> {
-    if (!this.#holds.some((hold) => isOn(hold, target))) return false;
-    const isKept = (hold: Hold): boolean => !isOn(hold, target);
+    const found = this.#holds.filter((hold) => isOn(hold, target));
+    const byOperator = found.filter(({ mode }) => mode !== 'freeze');
+    // Those that are there now: one that is set in the meantime stays.
+    const lifted = byOperator.length > 0 ? byOperator : found;
+    if (lifted.length === 0) return false;
+    const isKept = (hold: Hold): boolean => !lifted.includes(hold);
     await this.#save(() => this.#holds.filter(isKept));
     this.#replace(this.#holds.filter(isKept));
     return true;

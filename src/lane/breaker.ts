@@ -85,6 +85,15 @@ export class Breakers {
     return [...this.#open.keys()];
   }
 
+  /** Its secret is another: Kraken is asked at once, unless it has locked the key out. */
+  retry(key: string): void {
+    const breaker = this.#open.get(key);
+    if (breaker === undefined || breaker.why === 'lockout' || breaker.timer === undefined || this.#closed)
+      return;
+    clearTimeout(breaker.timer);
+    this.#probeIn(0, key, breaker);
+  }
+
   /** The key is in use no more: nothing is asked about it. */
   forget(key: string): void {
     clearTimeout(this.#open.get(key)?.timer);
@@ -117,7 +126,10 @@ export class Breakers {
   #probeIn(ms: number, key: string, breaker: OpenBreaker): void {
     breaker.probeAt = this.#now() + ms;
     if (this.#closed) return;
-    breaker.timer = setTimeout(() => void this.#probe(key, breaker), ms).unref();
+    breaker.timer = setTimeout(() => {
+      breaker.timer = undefined; // the probe is under way
+      void this.#probe(key, breaker);
+    }, ms).unref();
   }
 
   async #probe(key: string, breaker: OpenBreaker): Promise<void> {

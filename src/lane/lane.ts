@@ -8,8 +8,10 @@ import { WaitingLine, type Place } from './waiting-line.js';
 
 /** Whose calls an operator keeps waiting; the proxy's own go. */
 export interface Pauses {
-  /** Why a call has to wait; undefined when it need not. Asked often. */
-  pauseOf(client: string, key: string): string | undefined;
+  /** Somebody is paused: only then is `pauseOf` asked. */
+  readonly isPausing: boolean;
+  /** Why a call has to wait; undefined when it need not. */
+  pauseOf(client: string, account: string): string | undefined;
   /** Calls back when that may have changed. */
   onChange(listener: () => void): void;
 }
@@ -34,6 +36,8 @@ export interface JoinOptions {
   readonly class?: LaneClass;
   /** Whose share of the turns it takes; one and the same when not given. */
   readonly client?: string;
+  /** Name of its account: whose calls an operator may pause. */
+  readonly account?: string;
   /** Fingerprint of its API key: whose call counter must have room. */
   readonly key?: string;
   /** What it adds to that counter, points. Default: 0. */
@@ -135,11 +139,7 @@ export class Lane {
   join<T>(work: () => Promise<T>, options: JoinOptions = {}): Turn<T> {
     const { class: laneClass = 'other', exempt = false } = options;
     if (this.#closed) throw shuttingDown();
-    if (this.#line.waiting >= this.#options.maxWaiting && laneClass !== 'own') {
-      throw new ProxyError('queue-full', `${this.#line.waiting} calls wait already`, {
-        retryAfterSeconds: 1,
-      });
-    }
+    if (this.#line.waiting >= this.#leastBound() && laneClass !== 'own') this.#assertRoom(options);
     const { maxWaitMs, maxWaitMsOf, startup } = this.#options;
     const deadline =
       options.deadline ?? deadlineIn(options.maxWaitMs ?? maxWaitMsOf?.[laneClass] ?? maxWaitMs);
@@ -173,18 +173,21 @@ export class Lane {
     this.#queue.start();
   }
 
-  /** How many calls of each client wait. */
-  waitingByClient(key?: string): Map<string, number> {
+  /** How many calls of each client wait, for one account or for all. */
+  waitingByClient(account?: string): Map<string, number> {
     const waiting = new Map<string, number>();
     for (const place of this.#line.places()) {
-      if (key !== undefined && place.key !== key) continue;
+      if (account !== undefined && place.account !== account) continue;
       waiting.set(place.client, (waiting.get(place.client) ?? 0) + 1);
     }
     return waiting;
   }
 
   /** The calls that wait and are meant lose their place with that error, but for the proxy's own. Gives their number. */
-  dismiss(isMeant: (call: Pick<Place, 'key' | 'client' | 'class'>) => boolean, error: Error): number {
+  dismiss(
+    isMeant: (call: Pick<Place, 'key' | 'account' | 'client' | 'class'>) => boolean,
+    error: Error,
+  ): number {
     const meant = this.#line.places().filter((place) => place.class !== 'own' && isMeant(place));
     return meant.filter((place) => this.#leave(place, error)).length;
   }
@@ -207,8 +210,35 @@ export class Lane {
     }
   }
 
-  #pauseOf({ class: laneClass, client, key }: Place): string | undefined {
-    return laneClass === 'own' ? undefined : this.#options.pauses?.pauseOf(client, key);
+  #pauseOf({
+    class: laneClass,
+    client,
+    account,
+  }: Pick<Place, 'class' | 'client' | 'account'>): string | undefined {
+    const { pauses } = this.#options;
+    return pauses?.isPausing !== true || laneClass === 'own' ? undefined : pauses.pauseOf(client, account);
+  }
+
+  /** So many calls may wait whoever they are. */
+  #leastBound(): number {
+    const { maxWaiting, pauses } = this.#options;
+    return pauses?.isPausing === true ? mostPaused(maxWaiting) : maxWaiting;
+  }
+
+  /**
+   * Those that are paused must not fill the line for all others: they have a tenth of it, and the others all of it.
+   * Throws ProxyError `queue-full`.
+   */
+  #assertRoom({ class: laneClass = 'other', client = '', account = '' }: JoinOptions): void {
+    const { maxWaiting } = this.#options;
+    const paused = this.#line.places().filter((place) => this.#pauseOf(place) !== undefined).length;
+    const isPaused = this.#pauseOf({ class: laneClass, client, account }) !== undefined;
+    const [waiting, most] = isPaused
+      ? [paused, mostPaused(maxWaiting)]
+      : [this.#line.waiting - paused, maxWaiting];
+    if (waiting < most) return;
+    const full = `${waiting} ${isPaused ? 'paused ' : ''}calls wait already`;
+    throw new ProxyError('queue-full', full, { retryAfterSeconds: 1 });
   }
 
   #leave(place: Place, error: Error): boolean {
@@ -281,6 +311,10 @@ export class Lane {
   }
 }
 
+function mostPaused(maxWaiting: number): number {
+  return Math.ceil(maxWaiting / 10);
+}
+
 function paused(reason: string): ProxyError {
   return new ProxyError('queue-timeout', reason, { retryAfterSeconds: 5, detail: reason });
 }
@@ -292,13 +326,14 @@ export function shuttingDown(): ProxyError {
 
 function placeOf(
   laneClass: LaneClass,
-  { client = '', key = '', cost = 0, group = '', exempt = false, heldMs }: JoinOptions,
+  { client = '', account = '', key = '', cost = 0, group = '', exempt = false, heldMs }: JoinOptions,
   deadline: Deadline,
   onLeave: (error: Error) => void,
 ): Place {
   return {
     class: laneClass,
     client,
+    account,
     key,
     cost,
     group,

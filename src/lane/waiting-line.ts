@@ -8,6 +8,8 @@ type RunFunction = () => Promise<unknown>;
 export interface Place {
   readonly class: LaneClass;
   readonly client: string;
+  /** Name of the account; `key` may become another's. */
+  readonly account: string;
   readonly key: string;
   readonly cost: number;
   readonly group: string;

@@ -91,11 +91,16 @@ export class NonceJumps {
     return plan;
   }
 
-  /** Makes the planned jump, once; gives the plan. Throws JumpError. Rejects when the floor cannot be written. */
-  async apply(id: string): Promise<JumpPlan> {
+  /**
+   * Makes the planned jump, once; gives the plan. `keyOf` tells the fingerprint of an account's key now. Throws JumpError;
+   * rejects when the floor cannot be written, but it may come into force once it can.
+   */
+  async apply(id: string, keyOf: (account: string) => string | undefined): Promise<JumpPlan> {
     const plan = this.#planned;
     if (plan?.id !== id) throw new JumpError('there is no such plan (any more): plan the jump again');
     if (this.#now() >= plan.expiresAt) throw new JumpError('the plan is too old: plan the jump again');
+    if (plan.account !== undefined && keyOf(plan.account) !== plan.key)
+      throw new JumpError(`${plan.account} has another key since: plan the jump again`);
     const floor = this.#nonces.floorOf(plan.key);
     if (floor === undefined) throw new JumpError('the nonce state is not ours (any more)');
     if (floor >= plan.to) throw new JumpError('the floor has passed the planned one already: nothing to do');

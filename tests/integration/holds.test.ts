@@ -144,6 +144,25 @@ describe('a pause', () => {
   });
 });
 
+describe('paused calls', () => {
+  it('do not fill the line for others, cancels among them, and a pause of a full line makes room', async () => {
+    await open({ clients: CLIENTS, queue: { maxWaiting: 10 } });
+    await world.act('pause', { client: 'grid-bot' });
+    const [grid, exit] = [client('grid-bot'), client('exit-bot')];
+    const flood = Array.from({ length: 5 }, () => grid.private('AddOrder', ORDER, '/accounts/master'));
+    await waiting(1); // a tenth
+    const refused = await Promise.race(flood);
+    expect(refused.headers['x-proxy-error']).toBe('queue-full');
+    expect((await exit.private('CancelAll', {}, '/accounts/master')).json?.error).toEqual([]);
+    await world.act('resume', { client: 'grid-bot' });
+    await Promise.all(flood);
+    await world.act('pause');
+    const full = Array.from({ length: 10 }, () => grid.private('Balance', {}, '/accounts/master'));
+    await world.act('resume');
+    await Promise.all(full);
+  });
+});
+
 describe('cancel-only', () => {
   it('lets cancels and reads go and refuses all else at once', async () => {
     await open();

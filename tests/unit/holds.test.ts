@@ -78,7 +78,22 @@ it('an operator’s hold takes the place of the operator’s former one, never o
   await holds.set(cancelOnly({ account: 'master' }));
   expect(holds.all).toEqual([freeze('master'), cancelOnly({ account: 'master' })]);
   expect(await holds.lift({ account: 'master' })).toBe(true);
+  expect(holds.all).toEqual([freeze('master')]); // whoever lifts a pause may know nothing of it
+  expect(await holds.lift({ account: 'master' })).toBe(true);
   expect(holds.all).toEqual([]);
+});
+
+it('a hold on the same target that is set while the former is lifted stays, in force and on disk', async () => {
+  await holds.set(pause());
+  let goOn = (): void => undefined;
+  disk.waits = new Promise((resolve) => (goOn = resolve));
+  const lifted = holds.lift({});
+  const emergency = { ...pause(), why: 'emergency' };
+  const set = holds.set(emergency);
+  goOn();
+  await Promise.all([lifted, set]);
+  expect(holds.all).toEqual([emergency]);
+  expect(disk.written.at(-1)).toEqual([emergency]);
 });
 
 it('shows the pause first of what is on a target', async () => {

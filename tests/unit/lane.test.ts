@@ -409,6 +409,7 @@ describe('the shares of a class', () => {
     const place: Place = {
       class: 'other',
       client,
+      account: '',
       key: '',
       cost,
       group: '',

@@ -25,15 +25,19 @@ beforeEach(() => {
   });
 });
 
+/** Of every account, unless a test changes it. */
+let keyOf: () => string | undefined;
+beforeEach(() => (keyOf = () => 'fp'));
+
 const asked = { account: 'master', key: 'fp', distance: undefined, seen: undefined };
 
 it('a plan changes nothing; the jump is made by its id, once', async () => {
   const plan = jumps.plan({ ...asked, distance: '1h' });
   expect(made).toEqual([]);
   expect(plan).toMatchObject({ account: 'master', from: CLOCK, to: CLOCK + 3_600n * SECOND });
-  await jumps.apply(plan.id);
+  await jumps.apply(plan.id, keyOf);
   expect(made).toEqual([[plan.to, 'fp']]);
-  await expect(jumps.apply(plan.id)).rejects.toThrow(JumpError);
+  await expect(jumps.apply(plan.id, keyOf)).rejects.toThrow(JumpError);
 });
 
 it('starts from the floor where that is ahead of the clock', () => {
@@ -76,22 +80,29 @@ it('never leaves the range of nonces', () => {
 it('only the latest plan counts, for five minutes, and while the floor is below it', async () => {
   const first = jumps.plan({ ...asked, distance: '1h' });
   const second = jumps.plan({ ...asked, distance: '2h' });
-  await expect(jumps.apply(first.id)).rejects.toThrow('no such plan');
+  await expect(jumps.apply(first.id, keyOf)).rejects.toThrow('no such plan');
   now += 300_000;
-  await expect(jumps.apply(second.id)).rejects.toThrow('too old');
+  await expect(jumps.apply(second.id, keyOf)).rejects.toThrow('too old');
   const third = jumps.plan({ ...asked, distance: '1h' });
   floor = third.to;
-  await expect(jumps.apply(third.id)).rejects.toThrow('passed');
+  await expect(jumps.apply(third.id, keyOf)).rejects.toThrow('passed');
+  expect(made).toEqual([]);
+});
+
+it('is refused once the account has another key: the plan was for the former', async () => {
+  const plan = jumps.plan({ ...asked, distance: '1h' });
+  keyOf = () => 'another';
+  await expect(jumps.apply(plan.id, keyOf)).rejects.toThrow('another key');
   expect(made).toEqual([]);
 });
 
 it('says when the state is not ours, and passes on why a floor cannot be written', async () => {
   const plan = jumps.plan({ ...asked, distance: '1h' });
   fails = true;
-  await expect(jumps.apply(plan.id)).rejects.toThrow('ENOSPC');
+  await expect(jumps.apply(plan.id, keyOf)).rejects.toThrow('ENOSPC');
   floor = undefined;
   expect(() => jumps.plan({ ...asked, distance: '1h' })).toThrow('not ours');
-  await expect(jumps.apply(plan.id)).rejects.toThrow(JumpError);
+  await expect(jumps.apply(plan.id, keyOf)).rejects.toThrow(JumpError);
 });
 
 it.each([
