@@ -138,7 +138,7 @@ const KRAKEN_WORDS = {
 
 /** @param {string | null} status */
 export function krakenSentence(status) {
-  if (status === null) return "Kraken's own status is not known yet.";
+  if (status === null) return "Kraken's own status was not asked: nothing fails.";
   return KRAKEN_WORDS[status] ?? `Kraken says “${status}”.`;
 }
 

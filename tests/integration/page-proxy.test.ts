@@ -200,7 +200,7 @@ withBrowser("the operator's page, on a real proxy", () => {
     await doAct(page, { button: 'Resume…', submit: 'Resume', ...ANA });
     await untilShown(page, '#toast', 'Resumed everything.');
     await doAct(page, { button: 'Resume…', submit: 'Resume', ...ANA });
-    await untilShown(page, '#act [role=alert]', 'nothing of the kind is held');
+    await untilShown(page, '#act [role=alert]', 'is not held');
     expected = /404/;
     await page.keyboard.press('Escape');
 
