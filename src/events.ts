@@ -43,7 +43,7 @@ export function createEvents(parts: Listeners): CallPathEvents {
     skew: (offsetMs) =>
       log.error(
         { offsetMs },
-        'this machine's clock and Kraken's differ: set it (NTP), deadlines depend on it',
+        "this machine's clock and Kraken's differ: set it (NTP), deadlines depend on it",
       ),
     invalidNonce: (account, nonce) => {
       parts.onInvalidNonce(account, nonce);
