@@ -1,5 +1,5 @@
-import { readFileSync, statSync } from 'node:fs';
-import { dirname, resolve } from 'node:path';
+import { readFileSync, realpathSync, statSync } from 'node:fs';
+import { basename, dirname, join, resolve } from 'node:path';
 import type { z } from 'zod';
 import type { Tier } from './config/account-schema.js';
 import { readAccounts, type AccountConfig } from './config/accounts.js';
@@ -183,7 +183,7 @@ export function parseConfig(text: string, options: ParseOptions): Config {
     ...json.oddKeys.map(oddKeyMistake),
     ...(shape.error?.issues ?? []).flatMap((issue) => shapeMistakes(issue, raw, schemaOf)),
     ...relationMistakes(raw),
-    ...journalMistakes(raw, fromFolder),
+    ...journalMistakes(raw, file, fromFolder),
     ...references.mistakes,
   ];
   if (!shape.success || mistakes.length > 0) throw new ConfigError(file, unique(mistakes));
@@ -227,15 +227,44 @@ export function parseConfig(text: string, options: ParseOptions): Config {
 /** Behind the path of the nonce state, so that two proxies do not share a journal by accident. */
 const JOURNAL = '.journal.jsonl';
 
-/** The journal must not take the place of a file that has another use. */
-function journalMistakes(raw: unknown, fromFolder: (path: string) => string): ConfigMistake[] {
+/** The journal must not take the place of a file that has another use, by whatever path. */
+function journalMistakes(
+  raw: unknown,
+  config: string,
+  fromFolder: (path: string) => string,
+): ConfigMistake[] {
   const file = at(raw, ['journal', 'file']);
   const state = at(raw, ['nonce', 'file']) ?? 'data/kraken_global_nonce.txt';
   if (typeof file !== 'string' || typeof state !== 'string') return [];
-  const [journal, nonces] = [fromFolder(file), fromFolder(state)];
-  if (!journal.startsWith(nonces) || journal.endsWith('.jsonl')) return [];
-  const expected = 'a file of its own, not the nonce state nor one of those beside it';
+  const real = (path: string): string => realPath(fromFolder(path));
+  const [journal, nonces] = [real(file), real(state)];
+  const others = { ...objectAt(raw, []), journal: undefined };
+  const taken = [config, ...filesIn(others)].map(real);
+  const beside = journal.startsWith(nonces) ? journal.slice(nonces.length) : undefined;
+  // What lies in its locks would keep them from being given back, and the next start clears its temporary files away.
+  const isOfState =
+    beside !== undefined && (!beside.endsWith('.jsonl') || /^\.(lock|gate)[/\\]|\.tmp-/.test(beside));
+  if (!isOfState && !taken.includes(journal)) return [];
+  const expected =
+    'a file of its own, which nothing else in this config names, nor the nonce state nor one of those beside it';
   return [{ path: 'journal.file', found: valueText(file), expected }];
+}
+
+/** Every file that options name: `file`, `certFile`, … */
+function filesIn(value: unknown): string[] {
+  if (typeof value !== 'object' || value === null) return [];
+  return Object.entries(value).flatMap(([name, each]) =>
+    typeof each === 'string' ? (/file$/i.test(name) ? [each] : []) : filesIn(each),
+  );
+}
+
+/** Without links, as far as there is something at the path. */
+function realPath(path: string): string {
+  try {
+    return realpathSync(path);
+  } catch {
+    return dirname(path) === path ? path : join(realPath(dirname(path)), basename(path));
+  }
 }
 
 /** A token that can be guessed would be none. */

@@ -1,6 +1,7 @@
 import { isLoopback } from './config/addresses.js';
 import type { ProxyError } from './errors.js';
 import type { ActRecord } from './http/operator-api.js';
+import { describeTarget } from './holds/holds.js';
 import { createOps, type NotReady, type Ops } from './http/ops.js';
 import type { Page } from './http/page.js';
 import type { Reloaded } from './in-force.js';
@@ -61,6 +62,7 @@ export function openOperatorSide(options: OperatorSideOptions): Ops {
     onLoopback: isLoopback(host),
     token: () => inForce.config.ops.token,
     metrics: async () => ({ text: await metrics.text(), contentType: metrics.contentType }),
+    held: () => holds.all.map((hold) => `${describeTarget(hold)}: ${hold.mode}`),
     findings: () => doctor.findings.map((one) => ({ ...one, account: one.account ?? null })),
     page: (asked, ifNoneMatch) => page.get(asked, ifNoneMatch),
     badToken: (attempt) => log.warn({ ...attempt }, 'a wrong token on the operator’s listener'),

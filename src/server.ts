@@ -155,7 +155,9 @@ export async function openServer(options: ServerOptions): Promise<Server> {
   };
   // Last: the first call is not to wait for our questions, nor these for code that is cold.
   const startDoctor = (): void => {
-    if (inForce.config.doctor.enabled && !stop.signal.aborted) void doctor.start();
+    const isOurs = !explained.has('starting') && !explained.has('standby');
+    if (inForce.config.doctor.enabled && isOurs && !stop.signal.aborted) void doctor.start();
+    else doctor.rest();
   };
 
   const takeOver = async (): Promise<Reloaded> => {
@@ -176,7 +178,7 @@ export async function openServer(options: ServerOptions): Promise<Server> {
     state.journal?.note('reload', { ...reloaded });
     log.level = planned.log.level; // after that was told
     for (const listener of listeners) await listener.checkCertificates();
-    if (planned.doctor.enabled) void doctor.examine(); // the keys may be others
+    startDoctor(); // the keys may be others
     return reloaded;
   };
   let reloading: Promise<unknown> = Promise.resolve();

@@ -90,10 +90,12 @@ export class ServiceManager {
     if (relay === undefined) return;
     await new Promise<void>((resolve) => {
       const limit = setTimeout(() => killGroup(relay), CLOSE_LIMIT_MS);
-      relay.once('exit', () => {
+      const ended = (): void => {
         clearTimeout(limit);
         resolve();
-      });
+      };
+      relay.once('exit', ended);
+      relay.once('error', ended); // one that could not be started never exits
       relay.ref();
       relay.stdin?.end();
     });
@@ -115,15 +117,25 @@ export class ServiceManager {
     if (!this.#isThere || this.#isClosed) return;
     // One that was killed is replaced: without pings the watchdog would end a proxy that is well.
     this.#relay ??= this.#start();
-    this.#relay.stdin?.write(`${parts.join('\t')}\n`);
+    this.#relay?.stdin?.write(`${parts.join('\t')}\n`);
   }
 
-  #start(): ChildProcess {
+  /** Undefined, and told of, when it cannot be had: the next message tries again. */
+  #start(): ChildProcess | undefined {
+    try {
+      return this.#spawn();
+    } catch (error) {
+      this.#trouble((error as Error).message);
+      return undefined;
+    }
+  }
+
+  #spawn(): ChildProcess | undefined {
     const { env } = this.#options;
     const passed = Object.fromEntries(
       PASSED_ON.flatMap((name) => (env[name] === undefined ? [] : [[name, env[name]]])),
     );
-    const relay = spawn('/bin/sh', ['-c', RELAY], {
+    const relay: ChildProcess = spawn('/bin/sh', ['-c', RELAY], {
       env: { ...passed, PATH: env.PATH ?? DEFAULT_PATH },
       cwd: '/',
       // A session of its own: Ctrl-C is for the proxy.
@@ -141,11 +153,15 @@ export class ServiceManager {
       gone();
       if (code === MISSING) this.#isThere = false;
     });
-    relay.stdin.on('error', gone); // it has ended: the next message starts another
-    relay.stdout.setEncoding('utf8').on('data', (problem: string) => this.#trouble(problem));
+    const { stdin, stdout } = relay;
+    // Without a free file descriptor there are no pipes; `error` follows and says why.
+    if (!stdin || !stdout) return undefined;
+    stdin.on('error', gone); // it has ended: the next message starts another
+    stdout.on('error', gone);
+    stdout.setEncoding('utf8').on('data', (problem: string) => this.#trouble(problem));
     // None of it keeps the proxy alive.
     relay.unref();
-    for (const pipe of [relay.stdin, relay.stdout]) if ('unref' in pipe) (pipe as { unref(): void }).unref();
+    for (const pipe of [stdin, stdout]) if ('unref' in pipe) (pipe as { unref(): void }).unref();
     return relay;
   }
 

@@ -4,10 +4,13 @@ import type { Config } from '../config.js';
 import { isWildcard } from '../config/addresses.js';
 import type { KeyFinding } from '../doctor/findings.js';
 import { createLog } from '../log.js';
+import { resolveLinks } from '../nonce/file-store.js';
+import { judge, readHolder } from '../nonce/holder.js';
 import { StateOwnedElsewhereError } from '../nonce/store.js';
 import type { FindingView } from '../operator/views.js';
 import { openServer } from '../server.js';
 import { printFindings } from './doctor.js';
+import { strangerTo, type Uid } from './state-owner.js';
 import { UsageError, type Terminal } from './terminal.js';
 
 /** Examining takes a question a key; a proxy under load may need a while. */
@@ -16,20 +19,55 @@ const MAX_ANSWER_BYTES = 4 * 1024 * 1024;
 
 /**
  * `doctor`: examines every key and prints what it finds. A proxy that runs on the same state is asked to do it, for only
- * it may use the keys; else this process owns the state for as long as it takes. Throws CheckFailed on an error.
+ * it may use the keys; else this process owns the state for as long as it takes, which another user than the state's
+ * must not: UsageError. Throws CheckFailed on an error.
  */
-export async function runDoctor(config: Config, version: string, terminal: Terminal): Promise<void> {
+export async function runDoctor(
+  config: Config,
+  version: string,
+  terminal: Terminal,
+  uid?: Uid,
+): Promise<void> {
   const accounts = config.accounts.map(({ name }) => name);
-  let findings: readonly KeyFinding[];
+  const stranger = strangerTo(config.nonce.file, uid);
+  const { findings, where } =
+    stranger === undefined ? await examine(config, version) : await askAsStranger(config, stranger);
+  terminal.print(where);
+  printFindings(findings, accounts, terminal);
+}
+
+interface Examined {
+  readonly findings: readonly KeyFinding[];
+  readonly where: string;
+}
+
+async function examine(config: Config, version: string): Promise<Examined> {
   try {
-    findings = await examineHere(config, version);
-    terminal.print('No proxy runs on this state: examined from here.');
+    const findings = await examineHere(config, version);
+    return { findings, where: 'No proxy runs on this state: examined from here.' };
   } catch (error) {
     if (!(error instanceof StateOwnedElsewhereError)) throw error;
-    findings = await askRunning(config);
-    terminal.print('Examined by the proxy that runs.');
+    return await askRunning(config);
   }
-  printFindings(findings, accounts, terminal);
+}
+
+/** Only asks: even trying for the lock would leave files. Without an owner the port may be anybody's, so no token goes there. */
+async function askAsStranger(config: Config, stranger: UsageError): Promise<Examined> {
+  if (!isOwned(config.nonce.file)) throw stranger;
+  try {
+    return await askRunning(config);
+  } catch (error) {
+    throw error instanceof StateOwnedElsewhereError ? stranger : error;
+  }
+}
+
+function isOwned(file: string): boolean {
+  try {
+    const holder = readHolder(`${resolveLinks(file)}.holder`);
+    return holder !== undefined && judge(holder) !== 'dead';
+  } catch {
+    return false; // not for us to see
+  }
 }
 
 async function examineHere(config: Config, version: string): Promise<readonly KeyFinding[]> {
@@ -55,22 +93,23 @@ async function examineHere(config: Config, version: string): Promise<readonly Ke
   }
 }
 
-async function askRunning({ ops }: Config): Promise<readonly KeyFinding[]> {
+async function askRunning({ ops }: Config): Promise<Examined> {
   if (ops.port === 0)
     throw new UsageError('ops.port is 0: the running proxy cannot be found; ask it through its page');
-  const body = JSON.stringify({ who: userInfo().username, why: 'kraken-signing-proxy doctor' });
+  const body = JSON.stringify({ who: nameOfUser(), why: 'kraken-signing-proxy doctor' });
   const { status, text } = await post('/v1/doctor', body, ops);
   const answer = parsed(text);
   if (status !== 200 || answer.findings === undefined) {
     const why = answer.error?.message ?? `HTTP ${status}`;
     throw new UsageError(`the proxy that runs does not answer as it should: ${why}`);
   }
-  return answer.findings.map(({ account, since, code, ...finding }) => ({
+  const findings = answer.findings.map(({ account, since, code, ...finding }) => ({
     ...finding,
     code: code as KeyFinding['code'],
     account: account ?? undefined,
     since: Date.parse(since),
   }));
+  return { findings, where: 'Examined by the proxy that runs.' };
 }
 
 function post(
@@ -109,6 +148,15 @@ function post(
     });
     call.end(body);
   });
+}
+
+/** A container's user often has no name. */
+function nameOfUser(): string {
+  try {
+    return userInfo().username;
+  } catch {
+    return `uid ${process.geteuid?.() ?? 'unknown'}`;
+  }
 }
 
 interface Answer {

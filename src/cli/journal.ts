@@ -290,7 +290,11 @@ function text(value: unknown): string {
   return value === undefined ? '-' : JSON.stringify(value);
 }
 
-/** What came from outside must not steer the terminal. */
+// Control and format characters, marks of direction among them, lone surrogates, private use, what is no character,
+// and separators of lines.
+const UNSEEN = /[\p{C}\p{Zl}\p{Zp}]/gu;
+
+/** What came from outside must not steer the terminal, nor show something else than stands there. */
 function shown(text: string): string {
-  return text.replace(/[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]/g, '?');
+  return text.replace(UNSEEN, '?');
 }

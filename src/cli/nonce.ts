@@ -6,6 +6,7 @@ import { FileStore, MAX_NONCE, parseState, readState, resolveLinks } from '../no
 import { describeHolder, judge, readHolder } from '../nonce/holder.js';
 import { MEANING_OF_A_JUMP, parseDistance } from '../nonce/nonce-jump.js';
 import type { NonceState } from '../nonce/store.js';
+import { refuseStranger, type Uid } from './state-owner.js';
 import { UsageError, type Terminal } from './terminal.js';
 
 const NS_PER_MS = 1_000_000n;
@@ -34,8 +35,17 @@ export function showNonce(config: Config, terminal: Terminal): void {
     terminal.print('Until its owner stops in order, the floor on disk is ahead of what has been used.');
 }
 
-/** `nonce import FILE`: takes a floor over, from the seed system or another machine. Never goes down. */
-export async function importNonce(config: Config, source: string, terminal: Terminal): Promise<void> {
+/**
+ * `nonce import FILE`: takes a floor over, from the seed system or another machine. Never goes down. Throws UsageError
+ * for another user than the state's.
+ */
+export async function importNonce(
+  config: Config,
+  source: string,
+  terminal: Terminal,
+  uid?: Uid,
+): Promise<void> {
+  refuseStranger(config.nonce.file, uid);
   const imported = parseState(readImport(source), source);
   await withState(config, async (current, write) => {
     if (current !== undefined && current.floor > imported.floor) {
@@ -69,8 +79,17 @@ export interface JumpOptions {
   readonly yes: boolean;
 }
 
-/** `nonce jump --by <duration>`: lifts the floor. Says what becomes of the key before it asks. */
-export async function jumpNonce(config: Config, options: JumpOptions, terminal: Terminal): Promise<void> {
+/**
+ * `nonce jump --by <duration>`: lifts the floor. Says what becomes of the key before it asks. Throws UsageError for
+ * another user than the state's.
+ */
+export async function jumpNonce(
+  config: Config,
+  options: JumpOptions,
+  terminal: Terminal,
+  uid?: Uid,
+): Promise<void> {
+  refuseStranger(config.nonce.file, uid);
   const byMs = parseDuration(options.by);
   const account = config.accounts.find(({ name }) => name === options.account);
   if (options.account !== undefined && account === undefined) {

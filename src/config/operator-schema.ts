@@ -55,7 +55,7 @@ export const journalSchema = z
         .optional()
         .describe(
           'Where every call and every act of an operator is written, one JSON line each, relative to the folder of this ' +
-            'config; older parts lie beside it. No two proxies may share one. Default: nonce.file with .journal.jsonl ' +
+            'config; older parts lie beside it. No two proxies may share one; a file that is no journal is left alone. Default: nonce.file with .journal.jsonl ' +
             'behind it.',
         ),
       maxBytes: whole('Size in bytes at which a new file is begun.', {

@@ -347,10 +347,16 @@ const MAX_WHY = 160;
 
 /** A reason from outside, without addresses and without what might be a key. */
 function harmless(why: string): string {
-  return why
-    .replace(/\d{1,3}(?:\.\d{1,3}){3}(?::\d+)?/g, '[address]')
-    .replace(/\[?[0-9a-f]{0,4}(?::[0-9a-f]{0,4}){2,7}\]?(?::\d+)?/gi, '[address]')
-    .replace(/[A-Za-z0-9+/_=-]{30,}/g, '[…]')
-    .replace(/[^\x20-\x7e…]+/g, ' ')
-    .slice(0, MAX_WHY);
+  return (
+    why
+      .replace(/\d{1,3}(?:\.\d{1,3}){3}(?::\d+)?/g, '[address]')
+      // Of IPv6, which a time of day is not.
+      .replace(
+        /\[?(?:[0-9a-f:]*::[0-9a-f:]*|[0-9a-f]{1,4}(?::[0-9a-f]{1,4}){4,7})\]?(?::\d+)?/gi,
+        '[address]',
+      )
+      .replace(/[A-Za-z0-9+/_=-]{30,}/g, '[…]')
+      .replace(/[^\x20-\x7e…]+/g, ' ')
+      .slice(0, MAX_WHY)
+  );
 }

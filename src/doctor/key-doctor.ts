@@ -1,3 +1,4 @@
+import { ExaminationAllowance } from './examination-allowance.js';
 import type { ClockSpan, Examination } from './examination.js';
 import {
   bySeverity,
@@ -70,7 +71,8 @@ const MAX_TIMER_MS = 2 ** 31 - 1;
 
 /**
  * Examines every key with GetApiKeyInfo (KRAKEN.md 1.4), which needs no permission and costs a point of the key's call
- * counter: at the start, every few minutes, and on demand. One key after another, with a gap, so that it never bursts.
+ * counter: at the start, every few minutes, and on demand. One key after another, with a gap, so that it never bursts; and
+ * on demand not more often than its allowance lets.
  */
 export class KeyDoctor {
   readonly #parts: KeyDoctorParts;
@@ -79,6 +81,10 @@ export class KeyDoctor {
   readonly #now: () => number;
   readonly #wallNow: () => number;
   readonly #patients = new Map<string, Patient>();
+  /** For those who ask, by fingerprint. */
+  readonly #allowances = new Map<string, ExaminationAllowance>();
+  /** The fingerprints in use when last looked at. */
+  #inUse: ReadonlySet<string> = new Set();
   /** Examinations that wait or run, by fingerprint: who asks meanwhile gets the same. */
   readonly #pending = new Map<string, Promise<void>>();
   /** The end of the latest examination asked for. */
@@ -90,7 +96,9 @@ export class KeyDoctor {
   #measuring: Promise<void> | undefined;
   #timer: NodeJS.Timeout | undefined;
   #endGap: (() => void) | undefined;
-  #started = false;
+  /** Counts `start` and `rest`: rounds of a former one are over. */
+  #era = 0;
+  #hasStarted = false;
   #closed = false;
 
   constructor(parts: KeyDoctorParts, options: KeyDoctorOptions) {
@@ -107,20 +115,31 @@ export class KeyDoctor {
     return (this.#clockFinding === undefined ? found : [this.#clockFinding, ...found]).sort(bySeverity);
   }
 
-  /** Examines every key, and goes on doing so. Resolves after the first round. */
+  /**
+   * Examines every key, and goes on doing so. Resolves after the first round. Again, after options or accounts have
+   * changed, it takes the place of the former rounds; the keys are then examined at once as on demand.
+   */
   async start(): Promise<void> {
-    this.#started = true;
-    await this.#round();
+    const isAgain = this.#hasStarted;
+    this.#hasStarted = true;
+    clearTimeout(this.#timer);
+    await this.#round(++this.#era, isAgain);
   }
 
-  /** Examines every key now, or one account's; what is known then. Never rejects. */
-  async examine(account?: string): Promise<readonly KeyFinding[]> {
-    if (this.#closed) return this.findings;
+  /** No more rounds until `start`; one that is under way ends as it would. On demand keys are examined all the same. */
+  rest(): void {
+    if (this.#closed) return;
+    this.#era++;
+    clearTimeout(this.#timer);
     this.#forgetRemoved();
-    const wanted = this.#parts.accounts().filter(({ name }) => account === undefined || name === account);
-    this.#measuring ??= this.#measure().finally(() => (this.#measuring = undefined));
-    await this.#measuring;
-    await Promise.all(wanted.map((one) => this.#examination(one)));
+  }
+
+  /**
+   * Examines every key now, or one account's; what is known then. Eight times at once and then once in ten seconds: a
+   * key that is asked for more often is not examined again. Never rejects.
+   */
+  async examine(account?: string): Promise<readonly KeyFinding[]> {
+    await this.#examineKeys(account, true);
     return this.findings;
   }
 
@@ -150,30 +169,55 @@ export class KeyDoctor {
     this.#endGap?.();
   }
 
-  async #round(): Promise<void> {
-    await this.examine();
+  async #round(era: number, isAskedFor: boolean): Promise<void> {
+    await this.#examineKeys(undefined, isAskedFor);
     const { intervalMs } = this.#options;
-    if (this.#closed || !this.#started || intervalMs === 0) return;
-    this.#timer = setTimeout(() => void this.#round(), Math.min(intervalMs, MAX_TIMER_MS)).unref();
+    if (this.#closed || era !== this.#era || intervalMs === 0) return;
+    const again = (): void => void this.#round(era, false);
+    this.#timer = setTimeout(again, Math.min(intervalMs, MAX_TIMER_MS)).unref();
   }
 
-  async #examination(account: DoctorAccount): Promise<void> {
-    const pending = this.#pending.get(account.fingerprint);
+  async #examineKeys(account: string | undefined, isAskedFor: boolean): Promise<void> {
+    if (this.#closed) return;
+    this.#forgetRemoved();
+    const wanted = this.#parts.accounts().filter(({ name }) => account === undefined || name === account);
+    const isDue = wanted.some(
+      ({ fingerprint }) =>
+        !this.#pending.has(fingerprint) && (!isAskedFor || this.#allowanceOf(fingerprint).isOpen),
+    );
+    if (isDue) {
+      this.#measuring ??= this.#measure().finally(() => (this.#measuring = undefined));
+      await this.#measuring;
+    }
+    await Promise.all(wanted.map((one) => this.#examination(one, isAskedFor)));
+  }
+
+  async #examination({ fingerprint }: DoctorAccount, isAskedFor: boolean): Promise<void> {
+    const pending = this.#pending.get(fingerprint);
     if (pending !== undefined) {
       await pending;
       return;
     }
+    if (isAskedFor && !this.#allowanceOf(fingerprint).take()) return;
     const begun = this.#last
       .then(() => this.#gap())
-      .then(() => this.#examineKey(account.fingerprint))
+      .then(() => this.#examineKey(fingerprint))
       .finally(() => {
         this.#lastEndedAt = this.#now();
-        this.#pending.delete(account.fingerprint);
+        this.#pending.delete(fingerprint);
       });
     // One that fails keeps no other from its turn.
     this.#last = begun.catch(() => undefined);
-    this.#pending.set(account.fingerprint, begun);
+    this.#pending.set(fingerprint, begun);
     await begun;
+  }
+
+  #allowanceOf(fingerprint: string): ExaminationAllowance {
+    const known = this.#allowances.get(fingerprint);
+    if (known !== undefined) return known;
+    const allowance = new ExaminationAllowance(this.#now);
+    this.#allowances.set(fingerprint, allowance);
+    return allowance;
   }
 
   /** Somebody waits for what comes after it, so this timer keeps the process alive; `close` ends it. */
@@ -274,6 +318,13 @@ export class KeyDoctor {
       this.#patients.delete(fingerprint);
       this.#set(patient, []);
     }
+    for (const fingerprint of this.#inUse) {
+      if (names.has(fingerprint)) continue;
+      // Whoever has the key may use it now.
+      this.#parts.twins.forget(fingerprint);
+      this.#allowances.delete(fingerprint);
+    }
+    this.#inUse = new Set(names.keys());
   }
 
   #set(patient: Patient, found: readonly KeyFinding[]): void {

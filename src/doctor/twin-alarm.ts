@@ -101,6 +101,14 @@ export class TwinAlarm {
     uses.count++;
   }
 
+  /**
+   * The key is in use no more: others may use it now. If it comes back, its first examination is a reference anew, as
+   * after a start.
+   */
+  forget(fingerprint: string): void {
+    this.#keys.delete(fingerprint);
+  }
+
   /** Kraken has answered an examination well. What it proves is told once; the next one starts from here. */
   examined(fingerprint: string, { nonces, info, at, offset }: Examined): TwinEvidence | undefined {
     const accepted = nonces.at(-1);

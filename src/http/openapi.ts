@@ -94,13 +94,20 @@ const SCHEMAS: Readonly<Record<string, Schema>> = {
   Ready: object({
     status: { ...TEXT, enum: ['ready', 'not ready'] },
     reasons: list(ref('Reason')),
+    held: list({
+      ...TEXT,
+      description: 'What is paused, cancel-only or frozen: calls are taken, and held back.',
+    }),
     findings: list(
-      object({
-        account: nullable(NAME),
-        code: TEXT,
-        severity: { ...TEXT, enum: ['error', 'warning', 'info'] },
-        text: TEXT,
-      }),
+      object(
+        {
+          account: nullable(NAME),
+          code: TEXT,
+          severity: { ...TEXT, enum: ['error', 'warning', 'info'] },
+          text: { ...TEXT, description: 'On loopback only.' },
+        },
+        ['text'],
+      ),
     ),
   }),
   Reason: object({ reason: TEXT, detail: TEXT }),

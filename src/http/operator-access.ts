@@ -5,12 +5,12 @@ import { ApiError } from './api-error.js';
 import { refuseForeignPages } from './headers.js';
 import { networkOf } from './network.js';
 
-/** A request that came with a wrong token, or too soon after too many of them. */
+/** A request that came with a wrong token. */
 export interface BadToken {
   readonly address: string | undefined;
   /** Of this address within the minute; of one that is held up by the guesses of others, of all such. */
   readonly count: number;
-  /** Its token was not even looked at. */
+  /** It was told to wait: too many wrong ones came before it. */
   readonly limited: boolean;
 }
 
@@ -113,15 +113,13 @@ export class OperatorAccess {
     if (given === undefined) {
       throw new ApiError('unauthorized', 'this needs the header Authorization: Bearer <ops.token>');
     }
+    // First of all: whoever else guesses from the same address must not shut the operator out.
+    const hash = digest(given);
+    if (timingSafeEqual(hash, digest(token.reveal()))) return;
     const blockedSeconds = this.#guesses.blockedSeconds(address);
     if (blockedSeconds > 0) {
       this.#tell(address, this.#guesses.again(address), true);
       throw new ApiError('too-many', 'too many wrong tokens; wait', blockedSeconds);
-    }
-    const hash = digest(given);
-    if (timingSafeEqual(hash, digest(token.reveal()))) {
-      this.#guesses.right(address);
-      return;
     }
     this.#tell(address, this.#guesses.wrong(address, hash), false);
     throw new ApiError('unauthorized', 'the token is not the one of ops.token');
@@ -145,13 +143,12 @@ function bearerOf(authorization: string | undefined): string | undefined {
   return /^bearer +(\S+) *$/i.exec(authorization ?? '')?.[1];
 }
 
-/** So many different wrong tokens are looked at in a minute: from one address, and from all together. */
+/** So many different wrong tokens are answered as such in a minute: from one address, and from all together. */
 const GUESSES = 10;
 const ALL_GUESSES = 200;
 const GUESS_WINDOW_MS = 60_000;
 /** More than can make a guess within a minute. */
 const MAX_GUESSERS = 1_000;
-const MAX_PROVEN = 1_000;
 
 interface Guesser {
   readonly from: number;
@@ -160,30 +157,29 @@ interface Guesser {
 }
 
 /**
- * Bounds how fast tokens can be guessed. One that comes again is no further guess: a script with an old token must
- * not shut its operator out. Addresses that have proven the token are not held up by the guesses of others.
+ * Counts wrong tokens, and tells those who send ever new ones to wait. What keeps a token from being guessed is its
+ * length; this keeps who tries from going unnoticed and from filling the log. One that comes again is no further
+ * guess: a script with an old token goes on being told that it is wrong.
  */
 class TokenGuesses {
   readonly #now: () => number;
   /** By network, the one that began to guess last at the end. */
   readonly #guessers = new Map<string, Guesser>();
-  readonly #proven = new Set<string>();
   #all = { from: -Infinity, count: 0, turnedAway: 0 };
 
   constructor(now: () => number) {
     this.#now = now;
   }
 
-  /** Until a token from this address is looked at again, s; 0: now. */
+  /** How long a wrong token's sender has to wait, s; 0: not at all yet. */
   blockedSeconds(address: string | undefined): number {
-    const network = networkOf(address);
-    const guesser = this.#guesserOf(network);
+    const guesser = this.#guesserOf(networkOf(address));
     const own = guesser !== undefined && guesser.tried.length >= GUESSES ? this.#leftMs(guesser.from) : 0;
-    const isFull = this.#all.count >= ALL_GUESSES && !this.#proven.has(network);
-    return Math.max(own, isFull ? this.#leftMs(this.#all.from) : 0) / 1_000;
+    const all = this.#all.count >= ALL_GUESSES ? this.#leftMs(this.#all.from) : 0;
+    return Math.max(own, all) / 1_000;
   }
 
-  /** Notes a token that was not looked at; gives the count to tell of. */
+  /** Notes a wrong token whose sender has to wait; gives the count to tell of. */
   again(address: string | undefined): number {
     const guesser = this.#guesserOf(networkOf(address));
     return guesser === undefined ? ++this.#all.turnedAway : ++guesser.count;
@@ -210,13 +206,6 @@ class TokenGuesses {
     return ++guesser.count;
   }
 
-  right(address: string | undefined): void {
-    const network = networkOf(address);
-    if (this.#proven.has(network)) return;
-    this.#proven.add(network);
-    dropOldest(this.#proven, MAX_PROVEN);
-  }
-
   #guesserOf(network: string): Guesser | undefined {
     const guesser = this.#guessers.get(network);
     return guesser === undefined || this.#leftMs(guesser.from) === 0 ? undefined : guesser;
@@ -227,7 +216,7 @@ class TokenGuesses {
   }
 }
 
-function dropOldest(kept: Map<string, unknown> | Set<string>, max: number): void {
+function dropOldest(kept: Map<string, unknown>, max: number): void {
   for (const oldest of kept.keys()) {
     if (kept.size <= max) return;
     kept.delete(oldest);

@@ -35,6 +35,8 @@ export interface OpsParts {
   readonly notReady: () => readonly NotReady[];
   /** What the key doctor found; it makes nothing unready by itself. */
   readonly findings: () => readonly Pick<FindingView, 'account' | 'code' | 'severity' | 'text'>[];
+  /** What is paused, cancel-only or frozen, such as `account alice: pause`; calls are taken all the same. */
+  readonly held: () => readonly string[];
   readonly controls: Controls;
   readonly version: string;
   /**
@@ -74,7 +76,7 @@ const NO_SUCH_PATH = new ApiError('not-found', 'there is no such path, or not wi
 
 /** The operator's listener: health, readiness and metrics for everybody; the page and the admin API. */
 export function createOps(parts: OpsParts): Ops {
-  const { controls, failed, now, page } = parts;
+  const { controls, failed, now, onLoopback, page } = parts;
   const access = new OperatorAccess({ ...parts, now, isPage: (path) => page(path) !== undefined });
   const events = new LiveEvents({ source: controls, failed, ...parts.ticks });
   const app = new Hono<OpsEnv>();
@@ -97,10 +99,12 @@ export function createOps(parts: OpsParts): Ops {
   app.get('/readyz', (context) => {
     const reasons = parts.notReady();
     const findings = parts.findings().map(({ account, code, severity, text }) => {
-      return { account, code, severity, text };
+      // Whoever reaches the listener may ask: elsewhere nonces, dates and the like are for who has the token.
+      return { account, code, severity, ...(onLoopback ? { text } : {}) };
     });
     const isReady = reasons.length === 0;
-    return context.json({ status: isReady ? 'ready' : 'not ready', reasons, findings }, isReady ? 200 : 503);
+    const status = isReady ? 'ready' : 'not ready';
+    return context.json({ status, reasons, held: parts.held(), findings }, isReady ? 200 : 503);
   });
   app.get('/metrics', async (context) => {
     const { text, contentType } = await parts.metrics();

@@ -88,7 +88,7 @@ class Check {
   #run: unknown;
   #lost = 0;
   #linesAfterHead: number | undefined;
-  /** The keys of the accounts, and the draw from which on they are these. */
+  /** The keys of the accounts, and the draw from which on they are these: for lines that do not name their key. */
   #keys: { after: number; of: Readonly<Record<string, unknown>> }[] = [];
 
   #file = '';
@@ -251,7 +251,7 @@ class Check {
         if (line.what === 'keys') this.#readKeys(line.detail);
         return;
       case 'call':
-        for (const { draw, nonce } of sendsOf(line)) this.#readNonce(line, draw, nonce);
+        for (const send of sendsOf(line)) this.#readNonce(line, send);
         return;
       case 'act':
       case 'end':
@@ -281,15 +281,21 @@ class Check {
     this.#keys.push({ after: draws, of: keys as Record<string, unknown> });
   }
 
-  #readNonce({ account, seq }: JournalLine, draw: unknown, nonce: unknown): void {
+  #readNonce(line: JournalLine, send: ReadSend): void {
+    const { draw, nonce } = send;
     if (typeof draw !== 'number' || typeof nonce !== 'string' || !/^\d{1,20}$/.test(nonce)) {
-      this.#damage(`seq ${seq}`, 'has a nonce or a draw that is none');
+      this.#damage(`seq ${line.seq}`, 'has a nonce or a draw that is none');
       return;
     }
+    const key = String(send.key ?? line.key ?? this.#keyAt(line.account, draw));
+    this.#nonces.add({ key, draw, nonce: BigInt(nonce), seq: line.seq });
+  }
+
+  /** The key that an account had when a nonce was drawn for it. */
+  #keyAt(account: unknown, draw: number): unknown {
     const name = String(account);
     const keys = this.#keys.findLast(({ after }) => draw > after)?.of ?? {};
-    const key = Object.hasOwn(keys, name) ? keys[name] : name;
-    this.#nonces.add({ key: String(key), draw, nonce: BigInt(nonce), seq });
+    return Object.hasOwn(keys, name) ? keys[name] : name;
   }
 
   /** Damage, unless the next file says that the proxy found it so at its start. */
@@ -320,7 +326,15 @@ function missing(from: number, to: number): string {
   return from === to ? `the line with seq ${from} is` : `the lines with seq ${from} to ${to} are`;
 }
 
-function sendsOf({ sends, draw, nonce }: JournalLine): readonly { draw: unknown; nonce: unknown }[] {
-  if (Array.isArray(sends)) return sends as { draw: unknown; nonce: unknown }[];
+/** A nonce of a call as its line tells of it. */
+interface ReadSend {
+  readonly draw: unknown;
+  readonly nonce: unknown;
+  /** Where another key signed it than the one that signed the last. */
+  readonly key?: unknown;
+}
+
+function sendsOf({ sends, draw, nonce }: JournalLine): readonly ReadSend[] {
+  if (Array.isArray(sends)) return sends as ReadSend[];
   return nonce === undefined && draw === undefined ? [] : [{ draw, nonce }];
 }

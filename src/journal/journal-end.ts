@@ -1,5 +1,6 @@
-import { open, type FileHandle } from 'node:fs/promises';
+import type { FileHandle } from 'node:fs/promises';
 import { digest, MAX_LINE_BYTES, readLine, type Link } from './journal-line.js';
+import { openRegular } from './regular-file.js';
 
 /** How a file of the journal ends, and how it begins. */
 export interface FileEnd {
@@ -11,22 +12,32 @@ export interface FileEnd {
   readonly last: Link | undefined;
   /** What follows the last good line is only a line that was being written: it holds no newline. */
   readonly isTorn: boolean;
+  /** It holds a line of a journal, or is empty, or holds what a very first write that was cut off leaves. */
+  readonly isJournal: boolean;
+  /** Differs once anything was written to it, or another file is in its place. */
+  readonly mark: string;
   /** Its first line, where that can be read. */
   readonly first: { readonly seq: number; /** Unix ms. */ readonly at: number } | undefined;
 }
 
 const NEWLINE = 0x0a;
+/** How a file begins, with every number 0. */
+const BEGIN_SHAPE = '{"seq":0,"at":"0-0-0T0:0:0.0Z","kind":"begin",';
 /**
  * How much of the end is looked at. After a power cut any page of the last write may be missing, before others of it
  * that are there: the window is longer than any write and a line.
  */
 const WINDOW_BYTES = 1024 * 1024;
 
-/** Reads the end of a file, not the whole of it. Rejects when it cannot be read; `ENOENT` when there is none. */
+/**
+ * Reads the end of a file, not the whole of it unless it holds no line of a journal. Rejects when it cannot be read;
+ * `ENOENT` when there is none, LeftAlone when it is no file.
+ */
 export async function readEnd(path: string): Promise<FileEnd> {
-  const handle = await open(path, 'r');
+  const handle = await openRegular(path);
   try {
-    const { size } = await handle.stat();
+    const { size, ino, mtimeMs } = await handle.stat();
+    const mark = `${ino} ${size} ${mtimeMs}`;
     const first = await readFirst(handle, size);
     const wholeEnd = (await lastNewline(handle, size)) + 1;
     // A window without one good line is no end that a power cut leaves; then the last good line is looked for above it.
@@ -38,9 +49,11 @@ export async function readEnd(path: string): Promise<FileEnd> {
         continue;
       }
       const goodSize = start + good.end;
-      return { size, goodSize, last: good.link, isTorn: goodSize === wholeEnd && goodSize < size, first };
+      const isTorn = goodSize === wholeEnd && goodSize < size;
+      return { size, goodSize, last: good.link, isTorn, isJournal: true, mark, first };
     }
-    return { size, goodSize: 0, last: undefined, isTorn: wholeEnd === 0 && size > 0, first };
+    const isJournal = size === 0 || (size <= WINDOW_BYTES && isBegun(await readAt(handle, 0, size)));
+    return { size, goodSize: 0, last: undefined, isTorn: wholeEnd === 0 && size > 0, isJournal, mark, first };
   } finally {
     await handle.close();
   }
@@ -61,6 +74,25 @@ function lastGood(bytes: Buffer, isFromStart: boolean): { link: Link; end: numbe
     good = { link: { seq: line.seq, hash: digest(whole) }, end: from };
   }
   return good;
+}
+
+/** Whether a file without a line is what a power cut leaves of the first write to it: its beginning, zeros, or both. */
+function isBegun(bytes: Buffer): boolean {
+  const zeros = bytes.indexOf(0);
+  const text = bytes.toString('latin1', 0, zeros < 0 ? bytes.length : zeros);
+  const shape = text.replace(/\d+/g, '0');
+  const isOurs = (BEGIN_SHAPE.startsWith(shape) || shape.startsWith(BEGIN_SHAPE)) && !text.includes('\n');
+  return isOurs && (zeros < 0 || bytes.subarray(zeros).every((byte) => byte === 0));
+}
+
+/** Whether the first line of a file is a journal's. Rejects when it cannot be read. */
+export async function beginsAsJournal(path: string): Promise<boolean> {
+  const handle = await openRegular(path);
+  try {
+    return (await readFirst(handle, (await handle.stat()).size)) !== undefined;
+  } finally {
+    await handle.close();
+  }
 }
 
 async function readFirst(handle: FileHandle, size: number): Promise<FileEnd['first']> {

@@ -9,15 +9,17 @@ export interface RotatedFile {
   readonly first: number;
 }
 
-/** The rotated files of a journal, oldest first. None where there is no folder. */
+/** The rotated files of a journal by their names, oldest first. None where there is no folder. */
 export async function rotatedFiles(file: string): Promise<RotatedFile[]> {
   const stem = stemOf(file);
-  const names = await readdir(dirname(file)).catch((error: unknown) => {
+  const entries = await readdir(dirname(file), { withFileTypes: true }).catch((error: unknown) => {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
     throw error;
   });
-  const found = names.flatMap((name) => {
-    if (!name.startsWith(`${stem}.`)) return [];
+  const found = entries.flatMap((entry) => {
+    const { name } = entry;
+    const mayBeFile = entry.isFile() || entry.isSymbolicLink();
+    if (!mayBeFile || !name.startsWith(`${stem}.`)) return [];
     const [, first, copy] = /^(\d{12,16})(?:-(\d{1,6}))?\.jsonl$/.exec(name.slice(stem.length + 1)) ?? [];
     if (first === undefined) return [];
     const path = join(dirname(file), name);

@@ -25,7 +25,10 @@ export type JournaledCall = Pick<
   | 'isMerged'
   | 'hungUp'
   | 'txids'
->;
+> & {
+  /** Fingerprint of the key that signed it. */
+  readonly key?: string | undefined;
+};
 
 /** What an operator did, or was refused. */
 export interface ActRecord {
@@ -93,6 +96,7 @@ export function digest(data: string | Buffer): string {
 export function callContent(call: JournaledCall): string {
   const { body, sends, txids } = call;
   let text = `"requestId":${quoted(call.requestId)},"client":${quoted(call.client)},"account":${quoted(call.account)}`;
+  if (call.key !== undefined) text += `,"key":${quoted(call.key)}`;
   text += `,"endpoint":${quoted(call.endpoint)}`;
   if (body !== undefined) text += `,"bodySha256":"${digest(body)}"`;
   const last = sends[sends.length - 1];

@@ -1,7 +1,8 @@
-import { open, stat, type FileHandle } from 'node:fs/promises';
+import { stat, type FileHandle } from 'node:fs/promises';
 import { basename } from 'node:path';
 import { rotatedFiles } from './journal-files.js';
 import { MAX_LINE_BYTES } from './journal-line.js';
+import { openRegular } from './regular-file.js';
 
 /** A whole line of a file, or what stands in its place. */
 export interface RawLine {
@@ -94,7 +95,7 @@ export async function* linesOf(handle: FileHandle, file: string, from = 0): Asyn
 /** Undefined where there is none. */
 export async function openIfAny(path: string): Promise<FileHandle | undefined> {
   try {
-    return await open(path, 'r');
+    return await openRegular(path);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
     throw error;

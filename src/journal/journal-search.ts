@@ -101,8 +101,13 @@ function isAbout({ requestId, nonce, sends, txids }: JournalLine, wanted: string
 /** Whether an event is about the call's account or client, or about everything. */
 function concerns({ target, detail }: JournalLine, { account, client }: JournalLine): boolean {
   const about = typeof detail === 'object' && detail !== null ? (detail as Record<string, unknown>) : {};
-  const named = [target, about.account, about.client].filter((name) => name !== undefined && name !== null);
-  return named.length === 0 || named.some((name) => name === account || name === client);
+  const named = [about.account, about.client].filter((name) => name !== undefined && name !== null);
+  if (typeof target !== 'string')
+    return named.length === 0 || named.some((name) => name === account || name === client);
+  // As acts name them: `everything`, `account alice`, `client grid-bot, account alice`.
+  return target
+    .split(', ')
+    .every((part) => part === 'everything' || part === `account ${account}` || part === `client ${client}`);
 }
 
 function numberOf(value: unknown): number {

@@ -12,6 +12,7 @@ import {
   type Link,
 } from './journal-line.js';
 import { LiveFile } from './live-file.js';
+import { LeftAlone } from './stand-off.js';
 
 export interface JournalOptions {
   /** The live file; rotated ones lie beside it as `<name>.<seq of its first line>.jsonl`. */
@@ -38,6 +39,8 @@ export interface JournalOptions {
   readonly onSealed?: (file: string, head: Link) => void;
   /** How long lines gather for one write, ms. Default 100. */
   readonly flushMs?: number;
+  /** How long a file is left alone that another process writes, or that is no journal, ms. Default 60,000. */
+  readonly standOffMs?: number;
   /** Unix ms. Default: the system's clock. */
   readonly now?: () => number;
 }
@@ -86,6 +89,7 @@ interface Batch {
 
 const FLUSH_MS = 100;
 const RETRY_MS = 1_000;
+const STAND_OFF_MS = 60_000;
 /** After so long without an answer from the disk it is said to hang; opening and closing wait no longer for it. */
 const PATIENCE_MS = 2_000;
 /** The bound of a write: the end that is looked at after a crash has to be longer. */
@@ -106,11 +110,13 @@ const LOOK_AT_CLOCK = 16;
  * loses at most what came in the last `flushMs` and the write under way (at most 2,000 lines or 512 KiB).
  *
  * Trouble with the disk never reaches the caller. Up to 20,000 lines (32 MiB) wait for its end, more are lost and
- * counted; it tries again every second. Only one process may have a journal open.
+ * counted; it tries again every second. Only one process may have a journal open: of two that do, one stands back. A
+ * file that is there and no journal is left alone; that and a file that another process writes is looked at each minute.
  */
 export class Journal {
   readonly #options: JournalOptions;
   readonly #flushMs: number;
+  readonly #standOffMs: number;
   readonly #now: () => number;
   #keys: JournalOptions['keys'];
   #waiting: Waiting[] = [];
@@ -137,10 +143,12 @@ export class Journal {
   private constructor(options: JournalOptions) {
     this.#options = options;
     this.#flushMs = options.flushMs ?? FLUSH_MS;
+    this.#standOffMs = options.standOffMs ?? STAND_OFF_MS;
     this.#now = options.now ?? Date.now;
     this.#keys = options.keys;
     this.#file = new LiveFile({
       ...options,
+      standOffMs: this.#standOffMs,
       now: this.#now,
       onBegin: (why, more) => this.#mustBegin(why, more),
       onWritten: (lines) => this.#written(lines),
@@ -242,7 +250,7 @@ export class Journal {
 
   /** Writes what waits until there is less than a batch, or all of it when closed; never rejects. */
   async #writeAll(): Promise<void> {
-    let again = this.#flushMs;
+    let again: number | undefined;
     try {
       do {
         const hanging = setTimeout(() => this.#says('the disk does not answer'), PATIENCE_MS).unref();
@@ -254,13 +262,13 @@ export class Journal {
         this.#says(undefined);
       } while (this.#waiting.length >= (this.#isClosed || this.#isFull ? 1 : MAX_BATCH_LINES));
     } catch (error) {
-      this.#file.failed();
+      if (!(error instanceof LeftAlone)) this.#file.failed();
       this.#says((error as Error).message);
-      again = RETRY_MS;
+      again = error instanceof LeftAlone ? this.#standOffMs : RETRY_MS;
     }
     this.#writer = undefined;
-    if ((this.#waiting.length > 0 || again === RETRY_MS) && !this.#isClosed)
-      this.#timer = this.#writeIn(again);
+    if ((this.#waiting.length > 0 || again !== undefined) && !this.#isClosed)
+      this.#timer = this.#writeIn(again ?? this.#flushMs);
   }
 
   async #writeBatch(): Promise<void> {

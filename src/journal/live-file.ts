@@ -2,14 +2,18 @@ import { constants } from 'node:fs';
 import { mkdir, open, rename, rm, stat, type FileHandle } from 'node:fs/promises';
 import { basename, dirname } from 'node:path';
 import { syncFolder } from '../durable-file.js';
-import { readEnd, type FileEnd } from './journal-end.js';
+import { beginsAsJournal, readEnd, type FileEnd } from './journal-end.js';
 import { rotatedFiles, rotatedPath } from './journal-files.js';
 import { NOTHING, type Link } from './journal-line.js';
+import { openRegular } from './regular-file.js';
+import { LeftAlone, StandOff } from './stand-off.js';
 
 export interface LiveFileOptions {
   readonly file: string;
   readonly maxAgeMs: number;
   readonly keep: number;
+  /** How long a file that another process writes is left alone at least, ms. */
+  readonly standOffMs: number;
   /** Unix ms. */
   readonly now: () => number;
   /** The next line has to be a `begin`, for this reason. */
@@ -55,9 +59,11 @@ export class LiveFile {
   /** Monotonic ms of the next try to rotate, after one has failed. */
   #rotateAt = 0;
   #rotateProblem: string | undefined;
+  readonly #standOff: StandOff;
 
   constructor(options: LiveFileOptions) {
     this.#options = options;
+    this.#standOff = new StandOff(options.standOffMs);
   }
 
   /** The last line on disk. */
@@ -82,7 +88,8 @@ export class LiveFile {
 
   /**
    * Makes the file as it has to be for the next write: `fresh` rotates one that is too old, `new` rotates it in any
-   * case, as far as that is possible. Rejects while no file can be had.
+   * case, as far as that is possible. Rejects while no file can be had; with LeftAlone where what is there is not to be
+   * touched.
    */
   async ready(need: 'as it is' | 'fresh' | 'new'): Promise<void> {
     let live = this.#live;
@@ -153,6 +160,9 @@ export class LiveFile {
       const wasThere = this.#head !== undefined && !this.#isMissing;
       return await this.#make(wasThere ? 'the file was gone' : 'new');
     }
+    // A secret, say, whose name was given by mistake.
+    if (!end.isJournal)
+      throw new LeftAlone(`${file} is not a journal: it is left alone; journal.file needs another name`);
     const isOurs = await this.#goOnFrom(end);
     const isWhole = isOurs && (end.goodSize === end.size || end.isTorn);
     if (isWhole) {
@@ -163,6 +173,8 @@ export class LiveFile {
         if (end.goodSize === end.size) throw error;
       }
     }
+    if (!isOurs && !this.#standOff.mayMove(end.mark))
+      throw new LeftAlone(`another process writes ${file}: give each proxy a journal.file of its own`);
     return await this.#moveAside(end, isOurs);
   }
 
@@ -195,7 +207,7 @@ export class LiveFile {
   /** Opens a file that ends well, but for a line that was being written, which is cut off. */
   async #goOn(end: FileEnd): Promise<Live> {
     const { file } = this.#options;
-    const handle = await open(file, constants.O_WRONLY | constants.O_APPEND);
+    const handle = await openRegular(file, constants.O_WRONLY | constants.O_APPEND);
     try {
       if (end.goodSize < end.size) {
         await handle.truncate(end.goodSize);
@@ -273,6 +285,7 @@ export class LiveFile {
     this.#live = live;
     this.#isTorn = false;
     this.#isMissing = false;
+    this.#standOff.isOver();
     return live;
   }
 
@@ -280,7 +293,10 @@ export class LiveFile {
     const { file, keep } = this.#options;
     if (keep === 0) return;
     const files = await rotatedFiles(file);
-    for (const { path } of files.slice(0, -keep)) await rm(path, { force: true });
+    for (const { path } of files.slice(0, -keep)) {
+      // Another file may have such a name, and one that cannot be read is not ours to judge.
+      if (await beginsAsJournal(path).catch(() => false)) await rm(path, { force: true });
+    }
   }
 
   /** The seq of the next line. */

@@ -121,6 +121,13 @@ describe('a pause', () => {
     await world.close();
     await open({ queue: { maxWaitMs: 100 } }, folder);
     expect((await world.status()).hold).toMatchObject({ mode: 'cancel-only', who: 'a test' });
+    const operator = new TestClient(world.opsUrl);
+    const ready = JSON.parse((await operator.raw('GET', '/readyz')).body.toString()) as object;
+    operator.close();
+    expect(ready).toMatchObject({
+      status: 'ready',
+      held: ['account alice: pause', 'everything: cancel-only'],
+    });
     expect((await bot.private('Balance', {}, '/accounts/alice')).headers['x-proxy-error']).toBe(
       'queue-timeout',
     );

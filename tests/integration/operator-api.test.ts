@@ -76,6 +76,16 @@ describe('reading', () => {
     await waiting.close();
   });
 
+  it('/readyz tells the words of a finding on loopback only', async () => {
+    const finding = { account: 'alice', code: 'key-expiring', severity: 'warning' };
+    const text = 'the key ends in 3 days';
+    expect((await world.ask('GET', '/readyz')).json).toMatchObject({ findings: [{ ...finding, text }] });
+    const beyond = await openOperatorWorld({ onLoopback: false, token: 'correct-horse-battery-staple' });
+    const { json } = await beyond.ask('GET', '/readyz');
+    expect(json).toEqual({ status: 'ready', reasons: [], held: [], findings: [finding] });
+    await beyond.close();
+  });
+
   it('/v1/calls gives as many as asked for, newest first', async () => {
     const { json } = await world.ask('GET', '/v1/calls?limit=1');
     expect((json as { calls: { requestId: string }[] }).calls.map(({ requestId }) => requestId)).toEqual([
@@ -405,7 +415,14 @@ describe('the document', () => {
   it('has every route, and no other', () => {
     const nothing = (): undefined => undefined;
     const { app } = createOps({
-      ...{ hosts: [], onLoopback: true, token: nothing, notReady: () => [], findings: () => [] },
+      ...{
+        hosts: [],
+        onLoopback: true,
+        token: nothing,
+        notReady: () => [],
+        held: () => [],
+        findings: () => [],
+      },
       ...{ metrics: () => Promise.reject(new Error()), version: '', controls: new FakeControls() },
       ...{ page: nothing, refused: nothing, badToken: nothing, acted: nothing, failed: nothing },
     });

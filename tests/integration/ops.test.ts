@@ -51,7 +51,10 @@ describe('/healthz', () => {
 
 describe('/readyz', () => {
   it('is 200 without reasons while calls are served', async () => {
-    expect(await ready()).toEqual({ status: 200, body: { status: 'ready', reasons: [], findings: [] } });
+    expect(await ready()).toEqual({
+      status: 200,
+      body: { status: 'ready', reasons: [], held: [], findings: [] },
+    });
   });
 
   it('is 503 with the reason standby until a hot standby has taken over; calls are refused meanwhile', async () => {

@@ -96,7 +96,7 @@ async function expectVerifies(world: ProcessWorld, ...args: string[]): Promise<s
 /** What `journal explain` prints, without a process for it. */
 async function explainHere(file: string, id: string): Promise<string> {
   const { journal } = parseConfig(JSON.stringify(testConfig('sandbox', { journal: { file } })), {
-    file,
+    file: `${file}.config.json`,
     env: {},
   });
   let out = '';

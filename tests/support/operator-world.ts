@@ -91,6 +91,7 @@ export async function openOperatorWorld(options: OperatorWorldOptions = {}): Pro
     token: () => token,
     metrics: () => Promise.resolve({ text: 'up 1\n', contentType: 'text/plain; version=0.0.4' }),
     notReady: options.notReady ?? (() => []),
+    held: () => [],
     findings: () => [FINDING],
     controls,
     version: '0.0.0-test',

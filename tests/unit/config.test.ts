@@ -1,4 +1,4 @@
-import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { inspect } from 'node:util';
@@ -879,6 +879,74 @@ describe('nonce.file', () => {
   it.each(['', 'a\0b', 'x'.repeat(1025), 5])('is a path, not %j', (file) => {
     expect(onlyMistake(() => withMaster({ nonce: { file } })).path).toBe('nonce.file');
   });
+});
+
+describe('journal.file', () => {
+  const files = {
+    '/etc/kraken/secrets/master': SECRET,
+    '/run/secrets/token': 'x'.repeat(32),
+    '/etc/kraken/grid-bot': 'g'.repeat(32),
+  };
+  const tls = { certFile: 'tls/cert.pem', keyFile: '/etc/tls/key.pem', clientCaFile: 'tls/ca.pem' };
+  const withJournal = (file: string, nonceFile = 'data/n.txt'): Config =>
+    parse(
+      {
+        listen: { tls },
+        nonce: { file: nonceFile },
+        ops: { token: { file: '/run/secrets/token' } },
+        clients: { 'grid-bot': { key: { file: 'grid-bot' }, accounts: ['master'], allow: ['read'] } },
+        accounts: { master: { key: 'public-master', secret: { file: 'secrets/master' } } },
+        journal: { file },
+      },
+      { files },
+    );
+
+  it.each([
+    ['the config', 'proxy.config.json'],
+    ['the config by another path', '../kraken/data/../proxy.config.json'],
+    ['a secret', './secrets/master'],
+    ['the token of the operators', '/run/secrets/token'],
+    ['the key of a client', '/etc/kraken/grid-bot'],
+    ['a certificate', 'tls/cert.pem'],
+    ['the key of a certificate', '/etc/tls/key.pem'],
+    ['the authority of clients', 'tls/ca.pem'],
+    ['the nonce state', 'data/n.txt'],
+    ['the answers', 'data/n.txt.answers'],
+    ['the holds', 'data/n.txt.holds'],
+    ['what the next start clears away', 'data/n.txt.tmp-1.jsonl'],
+    ['a file in the lock', 'data/n.txt.lock/journal.jsonl'],
+  ])('must not be %s', (_, file) => {
+    expect(onlyMistake(() => withJournal(file))).toEqual({
+      path: 'journal.file',
+      found: `"${file}"`,
+      expected:
+        'a file of its own, which nothing else in this config names, nor the nonce state nor one of those beside it',
+    });
+  });
+
+  it('must not be the nonce state, whatever that is called', () => {
+    expect(onlyMistake(() => withJournal('data/n.jsonl', 'data/n.jsonl')).path).toBe('journal.file');
+  });
+
+  it('must not lead there over a link', () => {
+    const folder = mkdtempSync(join(tmpdir(), 'kraken-config-'));
+    try {
+      const file = join(folder, 'proxy.config.json');
+      symlinkSync(folder, join(folder, 'linked'));
+      const config = { accounts: { master }, journal: { file: 'linked/proxy.config.json' } };
+      writeFileSync(file, JSON.stringify(config));
+      expect(onlyMistake(() => loadConfig(file, env)).path).toBe('journal.file');
+    } finally {
+      rmSync(folder, { recursive: true, force: true });
+    }
+  });
+
+  it.each(['journal.jsonl', '/var/log/kraken/journal', 'data/n.txt.journal.jsonl', 'data/n.txt.calls.jsonl'])(
+    'may be %s',
+    (file) => {
+      expect(withJournal(file).journal.file).toBe(resolve('/etc/kraken', file));
+    },
+  );
 });
 
 describe('the tuning in force', () => {

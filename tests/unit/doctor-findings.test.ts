@@ -97,6 +97,11 @@ describe('what Kraken answers instead', () => {
     expect(text).toContain('connect EHOSTUNREACH [address]');
     expect(text).not.toMatch(/203\.0|10\.1\.2|2001|BwcH|\n/);
   });
+
+  it('tells the time of day that a reason names', () => {
+    const error = 'owned by process 7, since 2026-11-23T00:41:37.809Z';
+    expect(only(diagnose(known(undefined, { failures: 1 }, error)).findings).text).toContain(error);
+  });
 });
 
 describe('the end of a key', () => {

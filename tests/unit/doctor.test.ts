@@ -34,6 +34,8 @@ class World {
   readonly proofs: [string, TwinEvidence][] = [];
   readonly twins = new TwinAlarm({ now: () => performance.now() });
   readonly doctor: KeyDoctor;
+  /** May change, as by a reload. */
+  readonly options: { intervalMs: number } & KeyDoctorOptions;
   #nonce = BigInt(START) * 1_000_000n;
 
   constructor(options: Partial<KeyDoctorOptions> = {}) {
@@ -47,7 +49,8 @@ class World {
         void this.told.push(`${account ?? '-'} ${code} ${state}`),
       onTwin: (account: string, evidence: TwinEvidence) => void this.proofs.push([account, evidence]),
     };
-    this.doctor = new KeyDoctor(parts, { intervalMs: 300_000, expiryDays: 14, ...options });
+    this.options = { intervalMs: 300_000, expiryDays: 14, ...options };
+    this.doctor = new KeyDoctor(parts, this.options);
   }
 
   draw(fingerprint: string): bigint {
@@ -131,6 +134,116 @@ it('with an interval of 0 only the start and those who ask have keys examined', 
   await world.examine('alice');
   expect(world.asked).toEqual(['master', 'alice', 'alice']);
   expect(jest.getTimerCount()).toBe(0);
+});
+
+describe('on demand', () => {
+  const masters = (world: World): number => world.asked.filter((name) => name === 'master').length;
+
+  it('a key is examined eight times at once, then once in ten seconds; else what is known is given', async () => {
+    const world = new World({ intervalMs: 0, gapMs: 0 });
+    for (let turn = 0; turn < 8; turn++) await world.doctor.examine('master');
+    expect([masters(world), world.timesAsked]).toEqual([8, 8]);
+    world.answers.master = { ...GOOD, ip_allowlist: [] };
+    for (let turn = 0; turn < 20; turn++) expect(await world.doctor.examine('master')).toEqual([]);
+    expect([masters(world), world.timesAsked]).toEqual([8, 8]);
+    await jest.advanceTimersByTimeAsync(9_999);
+    expect(await world.doctor.examine('master')).toEqual([]);
+    await jest.advanceTimersByTimeAsync(1);
+    expect(await world.doctor.examine('master')).toHaveLength(1);
+    expect(await world.doctor.examine('master')).toHaveLength(1);
+    expect(masters(world)).toBe(9);
+    await jest.advanceTimersByTimeAsync(3_600_000);
+    for (let turn = 0; turn < 20; turn++) await world.doctor.examine('master');
+    expect(masters(world)).toBe(17);
+  });
+
+  it('each key has its own allowance', async () => {
+    const world = new World({ intervalMs: 0, gapMs: 0 });
+    for (let turn = 0; turn < 9; turn++) await world.doctor.examine('master');
+    await world.doctor.examine();
+    expect([masters(world), world.asked.at(-1), world.asked.length]).toEqual([8, 'alice', 9]);
+  });
+
+  it('those who share an examination use it up once', async () => {
+    const world = new World({ intervalMs: 0, gapMs: 0 });
+    await Promise.all(Array.from({ length: 30 }, () => world.doctor.examine('master')));
+    expect(masters(world)).toBe(1);
+    for (let turn = 0; turn < 7; turn++) await world.doctor.examine('master');
+    expect(masters(world)).toBe(8);
+  });
+
+  it('rounds neither use it up nor need it', async () => {
+    const world = new World({ intervalMs: 1_000, gapMs: 0 });
+    void world.doctor.start();
+    await jest.advanceTimersByTimeAsync(9_500);
+    expect(masters(world)).toBe(10);
+    for (let turn = 0; turn < 12; turn++) await world.doctor.examine('master');
+    expect(masters(world)).toBe(18);
+    await jest.advanceTimersByTimeAsync(3_000);
+    expect(masters(world)).toBe(21);
+    world.doctor.close();
+  });
+
+  it('starting anew, again and again, asks no more than that', async () => {
+    const world = new World({ intervalMs: 300_000, gapMs: 0 });
+    for (let turn = 0; turn < 30; turn++) await world.doctor.start();
+    expect(masters(world)).toBe(9); // the first one is no demand
+    world.doctor.close();
+  });
+});
+
+describe('rounds', () => {
+  it('started anew take the place of the former ones, at the interval that holds now', async () => {
+    const options = { intervalMs: 300_000 };
+    const world = new World(options);
+    void world.doctor.start();
+    await jest.advanceTimersByTimeAsync(200_000);
+    void world.doctor.start();
+    await jest.advanceTimersByTimeAsync(1_000);
+    expect([world.asked.length, jest.getTimerCount()]).toEqual([4, 1]);
+    await jest.advanceTimersByTimeAsync(200_000); // the former ones would have come by now
+    expect(world.asked).toHaveLength(4);
+    world.options.intervalMs = 60_000;
+    void world.doctor.start();
+    await jest.advanceTimersByTimeAsync(1_000);
+    await jest.advanceTimersByTimeAsync(61_000);
+    expect([world.asked.length, jest.getTimerCount()]).toEqual([8, 1]);
+    world.doctor.close();
+  });
+
+  it('rest until they are started again; on demand keys are examined all the same', async () => {
+    const world = new World();
+    void world.doctor.start();
+    await world.rounds(1);
+    expect(world.asked).toHaveLength(4);
+    world.doctor.rest();
+    await world.rounds(5);
+    expect(world.asked).toHaveLength(4);
+    await world.examine('alice');
+    expect(world.asked).toHaveLength(5);
+    expect(jest.getTimerCount()).toBe(0);
+    void world.doctor.start();
+    await world.rounds(1);
+    expect(world.asked).toHaveLength(9);
+    world.doctor.close();
+  });
+
+  it('that are under way when they are to rest, or are started anew, go on no more', async () => {
+    const world = new World();
+    let open = (): void => undefined;
+    world.gate = new Promise((resolve) => (open = resolve));
+    void world.doctor.start();
+    await jest.advanceTimersByTimeAsync(10);
+    void world.doctor.start();
+    world.doctor.rest();
+    open();
+    await jest.advanceTimersByTimeAsync(1_000);
+    expect([world.asked.length, jest.getTimerCount()]).toEqual([2, 0]);
+    world.doctor.close();
+    world.doctor.rest();
+    await world.doctor.start();
+    expect([world.asked.length, jest.getTimerCount()]).toEqual([2, 0]);
+  });
 });
 
 it('those who ask while a key is examined share the examination, and get what it finds', async () => {
@@ -318,6 +431,58 @@ describe('a twin', () => {
     await world.rounds(1);
     expect(world.proofs).toMatchObject([['alice', { kind: 'last-used', usedAt: usedAt * 1_000 }]]);
     world.doctor.close();
+  });
+});
+
+describe('a key that is taken out and put back', () => {
+  const NEXT = (): string => String(BigInt(Date.now()) * 1_000_000n - 5n);
+
+  async function whileOut(leave: (world: World) => Promise<void>): Promise<string[]> {
+    const world = new World({ intervalMs: 0 });
+    await world.examine();
+    await leave(world);
+    await jest.advanceTimersByTimeAsync(86_400_000);
+    world.accounts = [MASTER, ALICE];
+    // Others have used both keys meanwhile.
+    world.answers.master = { ...GOOD, nonce: NEXT() };
+    world.answers.alice = { ...GOOD, nonce: NEXT() };
+    await world.examine();
+    return world.found;
+  }
+
+  it('is no alarm whatever others did with it, when its leaving was noticed', async () => {
+    expect(await whileOut(() => Promise.resolve())).toEqual(['alice twin error', 'master twin error']);
+    const atRest = whileOut((world) => {
+      world.accounts = [ALICE];
+      world.doctor.rest();
+      return Promise.resolve();
+    });
+    expect(await atRest).toEqual(['alice twin error']);
+    const examined = whileOut(async (world) => {
+      world.accounts = [ALICE];
+      await world.examine();
+    });
+    expect(await examined).toEqual(['alice twin error']);
+  });
+
+  it('is none either when it had another name before it left', async () => {
+    const renamed = whileOut((world) => {
+      world.accounts = [{ ...MASTER, name: 'main' }, ALICE];
+      world.doctor.rest();
+      world.accounts = [ALICE];
+      world.doctor.rest();
+      return Promise.resolve();
+    });
+    expect(await renamed).toEqual(['alice twin error']);
+  });
+
+  it('that only changes its name is watched on', async () => {
+    const renamed = whileOut((world) => {
+      world.accounts = [{ ...MASTER, name: 'main' }, ALICE];
+      world.doctor.rest();
+      return Promise.resolve();
+    });
+    expect(await renamed).toEqual(['alice twin error', 'master twin error']);
   });
 });
 

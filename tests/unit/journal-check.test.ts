@@ -248,6 +248,29 @@ describe('nonces', () => {
     expect((await check()).damages).toMatchObject([{ place: 'seq 5' }]);
   });
 
+  it('a line that names its key goes by it, whatever was noted before', async () => {
+    const keys = ['note', { what: 'keys', detail: { keys: { master: 'k2' }, draws: 1 } }] as const;
+    const by = (key: string, draw: number, nonce: number): ReturnType<typeof call> => [
+      'call',
+      { ...call(draw, nonce)[1], key },
+    ];
+    forge(begin('a', { master: 'k1' }), call(1, 90), keys, by('k2', 3, 10), by('k1', 2, 91), by('k1', 4, 92));
+    expect(await check()).toMatchObject({ damages: [], keys: 2 });
+    forge(begin('a', { master: 'k1' }), call(1, 90), keys, by('k2', 3, 10), by('k1', 2, 89));
+    expect((await check()).damages).toMatchObject([{ place: 'seq 5' }]);
+  });
+
+  it('tries of one call that were signed with two keys count for the key of each', async () => {
+    const sends = [
+      { draw: 1, nonce: '90', key: 'k1' },
+      { draw: 3, nonce: '11' },
+    ];
+    const twice = ['call', { account: 'master', key: 'k2', draw: 3, nonce: '11', sends }] as const;
+    const once = ['call', { ...call(2, 10)[1], key: 'k2' }] as const;
+    forge(begin('a', { master: 'k1' }), once, twice);
+    expect(await check()).toMatchObject({ damages: [], keys: 2 });
+  });
+
   it('draws without a line are counted', async () => {
     forge(begin('a'), call(2, 20), call(5, 50), begin('b'), call(1, 60), call(3, 70));
     expect(await check()).toMatchObject({ damages: [], missingDraws: 4 });

@@ -75,7 +75,7 @@ describe('explain', () => {
       who: 'ann',
       why: 'odd fills',
       address: '::1',
-      target: 'grid-bot',
+      target: 'client grid-bot',
       result: 'done',
     });
     journal.call(callRecord(1, { arrivedAt: NOON + 100, waitMs: 10 }));
@@ -92,9 +92,26 @@ describe('explain', () => {
       expect(story()).toContain('txids        OABCDE-FGHIJ-KLMNOP');
       expect(story()).toContain('means        DONE. Kraken executed it');
       expect(story()).toContain('note   breaker  {"account":"master","state":"lockout"}');
-      expect(story()).toContain('act    pause grid-bot: done, by ann, because: odd fills');
+      expect(story()).toContain('act    pause client grid-bot: done, by ann, because: odd fills');
       expect(story()).not.toContain('alice');
     }
+  });
+
+  it.each([
+    ['everything', true],
+    ['account master', true],
+    ['client grid-bot', true],
+    ['client grid-bot, account master', true],
+    ['account alice', false],
+    ['client exit-bot', false],
+    ['client grid-bot, account alice', false],
+  ])('names an act on %s around a call of grid-bot for master: %s', async (target, isNamed) => {
+    const journal = await world.open();
+    journal.act({ act: 'pause', who: 'ann', why: 'odd fills', address: '::1', target, result: 'done' });
+    journal.call(callRecord(7));
+    await journal.close();
+    await explainCall(config(), nonceOf(7), terminal);
+    expect(story().includes(`act    pause ${target}: done`)).toBe(isNamed);
   });
 
   it.each([
@@ -179,6 +196,25 @@ describe('explain', () => {
     await journal.close();
     await explainCall(config(), nonceOf(1), terminal);
     expect(story()).toContain('answered E?[2J?all is well');
+  });
+
+  it.each([
+    ['an isolate that turns the direction', '\u2068'],
+    ['a mark of direction', '\u061c'],
+    ['a byte order mark', '\ufeff'],
+    ['a space of no width', '\u200b'],
+    ['a soft hyphen', '\u00ad'],
+    ['a tag, of which a terminal shows nothing', '\u{e0041}'],
+    ['a paragraph separator', '\u2029'],
+    ['a character of private use', '\ue000'],
+    ['a character that is none', '\ufdd0'],
+    ['one half of a character', '\ud800'],
+  ])('%s is not printed', async (_, odd) => {
+    const journal = await world.open();
+    journal.call(callRecord(1, { outcome: 'refused', krakenError: `E${odd}Ä€😀` }));
+    await journal.close();
+    await explainCall(config(), nonceOf(1), terminal);
+    expect(story()).toContain('answered E?Ä€😀');
   });
 });
 

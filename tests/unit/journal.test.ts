@@ -55,6 +55,15 @@ describe('lines', () => {
     expect(world.lines()[1]?.bodySha256).toBe(body);
   });
 
+  it('a call names the key that signed it; one that was not signed names none', async () => {
+    const journal = await world.open();
+    journal.call(callRecord(1, { key: 'ab12cd34' }));
+    journal.call(callRecord(2, { key: undefined, sends: [] }));
+    await journal.close();
+    expect(world.lines()[1]?.key).toBe('ab12cd34');
+    expect(world.lines()[2]).not.toHaveProperty('key');
+  });
+
   it('every nonce of a call that was sent again is on record', async () => {
     const journal = await world.open();
     const sends = [1, 2, 3].map((draw) => ({ draw, nonce: nonceOf(draw) }));
@@ -140,7 +149,7 @@ describe('lines', () => {
 
   it('no secret of a body, and none in a note, gets into the file', async () => {
     const journal = await world.open();
-    const record = { ...callRecord(1), apiSign: 'SIGNATURE', key: 'PUBLIC-KEY' } as JournaledCall;
+    const record = { ...callRecord(1), apiSign: 'SIGNATURE', apiKey: 'PUBLIC-KEY' } as JournaledCall;
     journal.call({ ...record, body: Buffer.from('nonce=1&otp=123456&password=HUSH') });
     journal.note('keys', { secret: new Secret('HUSH') });
     await journal.close();
@@ -300,17 +309,17 @@ describe('after a crash', () => {
     },
   );
 
-  it('a file without one good line is moved aside, and the chain goes on from the rotated one before', async () => {
-    await world.runs(2);
-    renameSync(world.file, world.path('journal.000000000001.jsonl'));
-    writeFileSync(world.file, 'no journal at all\n'.repeat(100));
+  it.each([
+    ['its very first line', '{"seq":1,"at":"2026-11-22T12:00'],
+    ['zeros, as after a power cut', '\0'.repeat(4_096)],
+    ['its first line and zeros', `{"seq":1,"at":"2026${'\0'.repeat(4_096)}`],
+  ])('a file that holds nothing but the beginning of %s is cut and gone on with', async (_, text) => {
     await world.runs(0);
-    expect(world.names).toEqual([
-      'journal.000000000001.jsonl',
-      'journal.000000000005.jsonl',
-      'journal.jsonl',
-    ]);
-    expect(world.lines('journal.jsonl')[0]).toMatchObject({ seq: 5, damaged: { from: 0, bytes: 1_800 } });
+    writeFileSync(world.file, text);
+    await world.runs(1);
+    expect(kinds()).toEqual(['begin', 'call', 'end']);
+    expect(world.lines()[0]).toMatchObject({ seq: 1, cut: text.length });
+    await expectSound();
   });
 
   it('opening reads the end of a file of 40 MB, not the whole', async () => {

@@ -294,18 +294,23 @@ describe('trouble', () => {
 
 // systemd is Linux's, and so is /proc.
 (process.platform === 'linux' ? describe : describe.skip)('beside the proxy', () => {
+  /** A program for a process of its own, beside the service manager; gives its path. */
+  function writeMain(world: World, text: string): string {
+    const { outputText } = ts.transpileModule(readFileSync(SOURCE, 'utf8'), {
+      compilerOptions: { module: ts.ModuleKind.ESNext, target: ts.ScriptTarget.ES2022 },
+    });
+    writeFileSync(join(world.folder, 'service-manager.mjs'), outputText);
+    const main = join(world.folder, 'main.mjs');
+    writeFileSync(main, text);
+    return main;
+  }
+
   /** A process of its own that has told systemd that it is ready. */
   async function inOwnProcess(
     world: World,
   ): Promise<{ pid: number; ended: Promise<unknown>; kill: (s: NodeJS.Signals) => void }> {
-    const { outputText } = ts.transpileModule(readFileSync(SOURCE, 'utf8'), {
-      compilerOptions: { module: ts.ModuleKind.ESNext, target: ts.ScriptTarget.ES2022 },
-    });
-    const module = join(world.folder, 'service-manager.mjs');
-    const main = join(world.folder, 'main.mjs');
-    writeFileSync(module, outputText);
-    writeFileSync(
-      main,
+    const main = writeMain(
+      world,
       `import { ServiceManager } from './service-manager.mjs';
        const manager = new ServiceManager({ env: process.env, isWell: () => true, onTrouble: () => process.exit(9) });
        manager.ready('ready');
@@ -347,6 +352,42 @@ describe('trouble', () => {
     expect(await ended).toBe(0);
     expect(world.messages.at(-1)).toBe('STOPPING=1|STATUS=stopping');
     expect(world.relays).toEqual([relay]);
+  });
+
+  it('without a free file descriptor it is told once, and told on when there is one again', async () => {
+    const world = newWorld();
+    const main = writeMain(
+      world,
+      `import { closeSync, openSync } from 'node:fs';
+       import { setTimeout as delay } from 'node:timers/promises';
+       import { ServiceManager } from './service-manager.mjs';
+       const problems = [];
+       const onTrouble = (problem) => problems.push(problem);
+       const manager = new ServiceManager({ env: process.env, isWell: () => true, onTrouble });
+       const taken = [];
+       try { for (;;) taken.push(openSync('/dev/null')); } catch {}
+       manager.ready('lost');
+       await delay(50);
+       manager.status('lost as well');
+       await manager.close();
+       const again = new ServiceManager({ env: process.env, isWell: () => true, onTrouble });
+       again.status('lost too');
+       await delay(50);
+       for (const one of taken) closeSync(one);
+       again.status('heard');
+       await again.close();
+       process.stdout.write(JSON.stringify(problems));`,
+    );
+    const child = spawn('/bin/sh', ['-c', 'ulimit -n 60 && exec "$0" "$1"', process.execPath, main], {
+      env: world.env,
+      stdio: ['ignore', 'pipe', 'ignore'],
+    });
+    let told = '';
+    child.stdout.setEncoding('utf8').on('data', (piece: string) => (told += piece));
+    expect(await new Promise((resolve) => child.once('close', resolve))).toBe(0);
+    const problem = expect.stringMatching(/^the service manager was not told: .*EMFILE/) as unknown;
+    expect(JSON.parse(told)).toEqual([problem, problem]); // one of each manager
+    expect(world.messages).toEqual(['STATUS=heard']);
   });
 
   it('what is meant for the process group of the proxy does not reach the relay', async () => {

@@ -535,3 +535,27 @@ describe('what is told', () => {
     }
   });
 });
+
+it('what others did with a key while it was forgotten is not held against them', () => {
+  const ns = (ms: number): bigint => BigInt(ms) * 1_000_000n;
+  const secondExamination = (isForgotten: boolean): TwinEvidence | undefined => {
+    let now = 0;
+    const alarm = new TwinAlarm({ now: () => now });
+    const examine = (ours: bigint, highest: bigint): TwinEvidence | undefined => {
+      alarm.drawn(KEY, ours);
+      const info = { nonce: highest, nonceWindow: 0n, lastUsed: undefined };
+      return alarm.examined(KEY, { nonces: [ours], info, at: START + now, offset: undefined });
+    };
+    expect(examine(ns(START), ns(START) - 1n)).toBeUndefined();
+    if (isForgotten) alarm.forget(KEY);
+    alarm.forget(OTHER);
+    now = 86_400_000;
+    const found = examine(ns(START + now), ns(START + now) - 5_000n);
+    // From here on it is watched as ever.
+    now += 60_000;
+    expect(examine(ns(START + now), ns(START + now) - 5_000n)).toMatchObject({ kind: 'nonce' });
+    return found;
+  };
+  expect(secondExamination(false)).toMatchObject({ kind: 'nonce' });
+  expect(secondExamination(true)).toBeUndefined();
+});
