@@ -107,7 +107,10 @@ function concerns({ target, detail }: JournalLine, { account, client }: JournalL
   // As acts name them: `everything`, `account alice`, `client grid-bot, account alice`.
   return target
     .split(', ')
-    .every((part) => part === 'everything' || part === `account ${String(account)}` || part === `client ${String(client)}`);
+    .every(
+      (part) =>
+        part === 'everything' || part === `account ${String(account)}` || part === `client ${String(client)}`,
+    );
 }
 
 function numberOf(value: unknown): number {
