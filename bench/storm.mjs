@@ -278,6 +278,7 @@ async function throughProxy() {
       upstream: { url: sandbox.url },
       nonce: { file: 'nonce.txt' },
       startup: { windowMs: 0 },
+      doctor: { enabled: false },
       accounts: {
         [PROXY_ACCOUNT]: { key: account.key, secret: account.secret, tier: 'intermediate' },
       },

@@ -36,6 +36,8 @@ export async function startProxy({ clients = {}, listen = {}, files = {} } = {})
     upstream: { url: 'sandbox' },
     nonce: { file: 'state.txt' },
     startup: { windowMs: 0 },
+    // Its questions would be among the calls that are counted.
+    doctor: { enabled: false },
     queue: { maxWaitMs: PATIENCE_MS },
     accounts: Object.fromEntries(accounts),
     defaultAccount: 'master',
