@@ -1,10 +1,10 @@
 import { isLoopback } from './config/addresses.js';
 import type { ProxyError } from './errors.js';
-import type { ActRecord } from './http/operator-api.js';
 import { describeTarget } from './holds/holds.js';
 import { createOps, type NotReady, type Ops } from './http/ops.js';
 import type { Page } from './http/page.js';
 import type { Reloaded } from './in-force.js';
+import type { ActRecord } from './journal/journal-line.js';
 import type { Log } from './log.js';
 import { NonceJumps } from './nonce/nonce-jump.js';
 import { OperatorControls } from './operator-controls.js';

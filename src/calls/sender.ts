@@ -1,4 +1,5 @@
 import { steadyWallNow } from '../clocks.js';
+import type { Examination } from '../doctor/examination.js';
 import { ProxyError } from '../errors.js';
 import { parseBody, type BodyTemplate } from '../kraken/body.js';
 import type { Account } from '../kraken/account.js';
@@ -63,16 +64,7 @@ export interface Sending {
 }
 
 /** What came of an examination of a key. */
-export interface KeyAnswer {
-  /** All that were drawn for it, in order. */
-  readonly nonces: readonly bigint[];
-  /** Kraken's error text, or why there is no answer; undefined for a good one. */
-  readonly error: string | undefined;
-  /** Kraken has answered, whatever it said. */
-  readonly answered: boolean;
-  /** The good answer. */
-  readonly body: Buffer | undefined;
-}
+export type KeyAnswer = Omit<Examination, 'at'>;
 
 /** Where a call of the proxy's own goes. */
 export type Own = Pick<Sending, 'upstream' | 'account' | 'hungUp' | 'timeoutMs' | 'isProbe'>;

@@ -1,5 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Context, Hono } from 'hono';
+import type { ActRecord } from '../journal/journal-line.js';
 import { ActRefused } from '../operator/act-refused.js';
 import type { HistoryView } from '../operator/call-history.js';
 import type { CallView } from '../operator/recent-calls.js';
@@ -67,19 +68,6 @@ export interface Controls extends NewsSource {
 
 export interface Holds {
   readonly holds: readonly HoldView[];
-}
-
-/** One act, as the journal and the log keep it. */
-export interface ActRecord {
-  /** As in its path: `pause`, `startup-window/close`. */
-  readonly act: string;
-  readonly who: string;
-  readonly why: string;
-  readonly address: string | undefined;
-  readonly target?: string;
-  readonly detail?: Readonly<Record<string, unknown>>;
-  /** `refused`: nothing was done. `failed`: it went wrong; see the log. */
-  readonly result: 'done' | 'refused' | 'failed';
 }
 
 export interface OperatorApiParts {

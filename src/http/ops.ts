@@ -1,12 +1,13 @@
 import { Hono } from 'hono';
 import { ProxyError } from '../errors.js';
+import type { ActRecord } from '../journal/journal-line.js';
 import { ActRefused } from '../operator/act-refused.js';
 import type { FindingView } from '../operator/views.js';
 import type { Secret } from '../secret.js';
 import { ApiError, renderApiError } from './api-error.js';
 import { LiveEvents, type LiveEventsOptions } from './live-events.js';
 import { OperatorAccess, type BadToken } from './operator-access.js';
-import { addOperatorApi, type ActRecord, type Controls, type OpsEnv } from './operator-api.js';
+import { addOperatorApi, type Controls, type OpsEnv } from './operator-api.js';
 
 /** Why the proxy is not ready to take calls. */
 export interface NotReady {

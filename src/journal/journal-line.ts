@@ -32,7 +32,7 @@ export type JournaledCall = Pick<
 
 /** What an operator did, or was refused. */
 export interface ActRecord {
-  /** `pause`, `nonce-jump`, … */
+  /** As in its path: `pause`, `startup-window/close`. */
   readonly act: string;
   readonly who: string;
   readonly why: string;
@@ -41,6 +41,7 @@ export interface ActRecord {
   /** The account or client it was about; everything without it. */
   readonly target?: string;
   readonly detail?: Readonly<Record<string, unknown>>;
+  /** `refused`: nothing was done. `failed`: it went wrong; see the log. */
   readonly result: 'done' | 'refused' | 'failed';
 }
 

@@ -3,7 +3,8 @@ import { createServer, request, type IncomingHttpHeaders, type IncomingMessage }
 import type { AddressInfo } from 'node:net';
 import { getRequestListener } from '@hono/node-server';
 import type { BadToken } from '../../src/http/operator-access.js';
-import type { ActRecord, By, Controls, Holds } from '../../src/http/operator-api.js';
+import type { By, Controls, Holds } from '../../src/http/operator-api.js';
+import type { ActRecord } from '../../src/journal/journal-line.js';
 import { createOps, type OpsParts } from '../../src/http/ops.js';
 import { newCallRecord } from '../../src/log.js';
 import { ActRefused } from '../../src/operator/act-refused.js';
