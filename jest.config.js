@@ -3,7 +3,8 @@ export default {
   testEnvironment: 'node',
   roots: ['<rootDir>/tests'],
   testMatch: ['**/*.test.ts'],
-  testPathIgnorePatterns: ['<rootDir>/tests/clients/'],
+  // The clusters take minutes: `npm run test:cluster`.
+  testPathIgnorePatterns: ['<rootDir>/tests/clients/', '<rootDir>/tests/cluster/'],
   modulePathIgnorePatterns: ['<rootDir>/tests/clients/', '<rootDir>/dist/'],
   extensionsToTreatAsEsm: ['.ts'],
   moduleNameMapper: { '^(\\.{1,2}/.*)\\.js$': '$1' },

@@ -2,7 +2,7 @@ import { Agent, request } from 'node:http';
 import { setTimeout as delay } from 'node:timers/promises';
 
 /** @typedef {import('./chance.mjs').Chance} Chance */
-/** @typedef {import('./mortal-proxy.mjs').MortalProxy} MortalProxy */
+/** @typedef {import('./mortal-proxy.mjs').MortalProxies} MortalProxies */
 
 /**
  * What a bot knows in the end of something it asked for: it was told that it was done, or that it was not, or it does
@@ -29,7 +29,8 @@ import { setTimeout as delay } from 'node:timers/promises';
  * @typedef {object} Attempt
  * @property {number} at Wall clock, ms.
  * @property {number} ms
- * @property {number} life The proxy's, when it was sent.
+ * @property {string} proxy
+ * @property {number} life The proxies', when it was sent.
  * @property {Answer | undefined} answer
  * @property {string | undefined} failure
  */
@@ -62,6 +63,8 @@ const TIMEOUT_MS = 10_000;
 /** No call takes so long; a bot that waits longer is stuck. */
 const PATIENCE_MS = 90_000;
 const AGAIN_MS = 300;
+/** The share of calls that go to another proxy than the one before, where there are several. */
+const MOVES = 0.2;
 /** More are cancelled: Kraken allows no more than some dozens either. */
 const MOST_OPEN = 8;
 /** @type {Told} */
@@ -127,13 +130,15 @@ export class Bot {
   #open = [];
   #calls = 0;
   #agent = new Agent({ keepAlive: true, maxSockets: 1 });
+  #proxy;
 
   /**
-   * @param {{ name: string, account: string, port: number, chance: Chance, book: Book, proxy: MortalProxy }} parts
+   * @param {{ name: string, account: string, chance: Chance, book: Book, proxies: MortalProxies }} parts
    */
   constructor(parts) {
     this.name = parts.name;
     this.parts = parts;
+    this.#proxy = parts.proxies.other(parts.chance);
   }
 
   async run() {
@@ -260,13 +265,14 @@ export class Bot {
 
   /** Sends a call until it is told what became of it, as far as it may. @param {Call} call */
   async #settle(call) {
-    const { chance, proxy } = this.parts;
+    const { chance, proxies } = this.parts;
     const over = performance.now() + PATIENCE_MS;
     let perhapsSince = 0;
+    if (chance.next() < MOVES) this.#move();
     while (performance.now() < over) {
-      if (call.id === 'none' && perhapsSince !== 0 && proxy.life !== perhapsSince)
-        return (call.told = { kind: 'unknown', why: 'no id, and the proxy was killed' });
-      const { life } = proxy;
+      if (call.id === 'none' && perhapsSince !== 0 && proxies.life !== perhapsSince)
+        return (call.told = { kind: 'unknown', why: 'no id, and a proxy was killed' });
+      const { life } = proxies;
       const attempt = await this.#send(call);
       const told = toldBy(attempt);
       if (told.kind === 'done') return (call.told = told);
@@ -276,17 +282,25 @@ export class Bot {
       } else if (told.why === 'lost' && call.id === 'none') {
         return (call.told = { kind: 'unknown', why: `no id, and the connection failed: ${attempt.failure}` });
       } else if (told.why !== 'not sent' && perhapsSince === 0) perhapsSince = life;
+      this.#move();
       await delay(AGAIN_MS);
     }
     return (call.told = { kind: 'unknown', why: 'was never told' });
   }
 
+  /** The next attempt goes to another proxy. */
+  #move() {
+    const { proxies, chance } = this.parts;
+    this.#proxy = proxies.other(chance, this.#proxy);
+  }
+
   /** @param {Call} call @returns {Promise<Attempt>} */
   async #send(call) {
-    const { proxy } = this.parts;
+    const { life } = this.parts.proxies;
     const started = performance.now();
+    const proxy = this.#proxy.name;
     /** @type {Attempt} */
-    const attempt = { at: Date.now(), ms: 0, life: proxy.life, answer: undefined, failure: undefined };
+    const attempt = { at: Date.now(), ms: 0, proxy, life, answer: undefined, failure: undefined };
     try {
       attempt.answer = await this.#exchange(call);
     } catch (error) {
@@ -304,10 +318,10 @@ export class Bot {
       const options = {
         agent: this.#agent,
         host: '127.0.0.1',
-        port: this.parts.port,
+        port: this.#proxy.port,
         method: 'POST',
         path: `/0/private/${endpoint}`,
-        headers: { ...headers, 'content-length': Buffer.byteLength(body) },
+        headers: { ...headers, 'content-length': Buffer.byteLength(body), 'x-through': this.#proxy.name },
       };
       const asked = request(options, (reply) => {
         /** @type {Buffer[]} */

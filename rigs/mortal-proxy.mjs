@@ -20,19 +20,26 @@ export class MortalProxy {
   /** Told when it ends though nobody killed it. */
   onEnd = (/** @type {string} */ _how) => undefined;
   #config;
+  #env;
   /** @type {import('node:child_process').ChildProcess | undefined} */
   #child;
   #isClosing = false;
 
-  /** @param {string} config */
-  constructor(config) {
+  /**
+   * @param {{ name: string, port: number, config: string, env?: Readonly<Record<string, string>> }} parts Where it serves,
+   * its config's path, and what its environment holds besides PATH.
+   */
+  constructor({ name, port, config, env = {} }) {
+    this.name = name;
+    this.port = port;
     this.#config = config;
+    this.#env = env;
   }
 
   start() {
     const child = spawn(process.execPath, [MAIN, 'serve', '--config', this.#config], {
       stdio: ['ignore', 'pipe', 'pipe'],
-      env: { PATH: process.env.PATH ?? '' },
+      env: { PATH: process.env.PATH ?? '', ...this.#env },
     });
     this.#child = child;
     let rest = '';
@@ -46,7 +53,9 @@ export class MortalProxy {
       if (this.#isClosing) return;
       if (signal === 'SIGKILL') return this.start();
       const last = this.log.slice(-3).map((line) => JSON.stringify(line));
-      this.onEnd(`exit code ${code}, signal ${signal}\n${last.join('\n')}\n${this.stderr.slice(-2_000)}`);
+      this.onEnd(
+        `${this.name}: exit code ${code}, signal ${signal}\n${last.join('\n')}\n${this.stderr.slice(-2_000)}`,
+      );
     });
   }
 
@@ -77,6 +86,53 @@ export class MortalProxy {
   end() {
     this.#isClosing = true;
     this.#child?.kill('SIGKILL');
+  }
+}
+
+/** One proxy, or several that share their state. */
+export class MortalProxies {
+  /** @param {readonly MortalProxy[]} all */
+  constructor(all) {
+    this.all = all;
+  }
+
+  /** Rises with each death. */
+  get life() {
+    return this.all.reduce((sum, { life }) => sum + life, 0);
+  }
+
+  get kills() {
+    return this.all.reduce((sum, { kills }) => sum + kills, 0);
+  }
+
+  get log() {
+    return this.all.flatMap(({ log }) => log);
+  }
+
+  get stderr() {
+    return this.all.map(({ stderr }) => stderr).join('');
+  }
+
+  /** @param {string | undefined} name */
+  named(name) {
+    return this.all.find((one) => one.name === name);
+  }
+
+  /** Any but this one, if there is another. @param {Chance} chance @param {MortalProxy} [than] @returns {MortalProxy} */
+  other(chance, than) {
+    const others = this.all.filter((one) => one !== than);
+    return others.length > 0 ? chance.oneOf(others) : /** @type {MortalProxy} */ (this.all[0]);
+  }
+
+  /** Asks all to stop; those whose exit code is not 0. */
+  async close() {
+    const codes = await Promise.all(this.all.map(async (one) => ({ one, code: await one.close() })));
+    return codes.filter(({ code }) => code !== 0).map(({ one, code }) => `${one.name} ended with ${code}`);
+  }
+
+  /** Ends all at once, for good. */
+  end() {
+    for (const one of this.all) one.end();
   }
 }
 

@@ -94,6 +94,11 @@ export class Trouble {
     for (const { fault } of this.#shares) sandbox.fault({ ...fault, times: Infinity, probability: 0.5 });
   }
 
+  /** The sender of whatever is in flight was killed: the sandbox may hold it yet when the next call comes. */
+  orphaned() {
+    for (const key of this.#lastOf.keys()) this.#lastOf.set(key, 'reset-before');
+  }
+
   /** The fault that hit a call. @param {number} seq */
   faultOf(seq) {
     return this.#hits.get(seq);

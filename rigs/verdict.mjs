@@ -177,11 +177,11 @@ function isOf(one, call) {
 export function storyOf(/** @type {Evidence} */ { sandbox, trouble, log }, /** @type {Call} */ call) {
   const lines = [`  ${call.bot} on ${call.account}, id ${call.id} ${call.headers['idempotency-key'] ?? ''}`];
   lines.push(`  ${call.endpoint} ${call.body}`);
-  for (const { at, ms, life, answer, failure } of call.attempts) {
+  for (const { at, ms, proxy, life, answer, failure } of call.attempts) {
     const told =
       answer === undefined ? failure : `${answer.body} ${answer.code} ${answer.outcome} ${answer.requestId}`;
     const replayed = answer?.isReplayed === true ? ' (replayed)' : '';
-    lines.push(`  bot  ${time(at)} life ${life}, after ${ms.toFixed(0)} ms: ${told}${replayed}`);
+    lines.push(`  bot  ${time(at)} ${proxy} life ${life}, after ${ms.toFixed(0)} ms: ${told}${replayed}`);
   }
   lines.push(`  in the end: ${JSON.stringify(call.told)}`);
   const from = (call.attempts[0]?.at ?? 0) - 100;

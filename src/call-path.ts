@@ -14,6 +14,7 @@ import type { Upstream, UpstreamReply } from './kraken/transport.js';
 import type { TripReason } from './kraken/outcome.js';
 import type { Holds } from './holds/holds.js';
 import { Breakers, type BreakerState, type ProbeAnswer } from './lane/breaker.js';
+import type { Tenures } from './lane/tenure.js';
 import { LANE_CLASSES, type LaneClass } from './lane/lane-class.js';
 import { Pacer } from './lane/pacer.js';
 import { Routes } from './lane/routes.js';
@@ -29,6 +30,7 @@ import { OrderSafety } from './calls/order-safety.js';
 import type { Policy } from './policy/policy.js';
 import { Proxy } from './proxy.js';
 import { Sender, type KeyAnswer, type NonceSource } from './calls/sender.js';
+import { SharedKeys } from './calls/shared-state.js';
 import { SharedTokens } from './calls/shared-tokens.js';
 import { Settlement, type Resolution } from './calls/settlement.js';
 
@@ -46,6 +48,7 @@ export interface CallPathParts {
   readonly nonces: NonceSource;
   readonly answers: Answers;
   readonly startup: StartupWindow;
+  readonly tenures: Tenures;
   readonly status: Pick<SystemStatus, 'suspect' | 'problem'>;
   /** A connection for the calls of one lane. */
   readonly connect: () => Upstream;
@@ -152,7 +155,7 @@ export function openCallPath(parts: CallPathParts): CallPath {
     liveView(() => config.queue),
     { startup, pacer, pauses },
   );
-  const routes = new Routes(config.lanes, laneOptions, parts.connect);
+  const routes = new Routes(config.lanes, laneOptions, parts.tenures, parts.connect);
   const breakers = new Breakers(
     Object.assign(
       liveView(() => config.breaker),
@@ -221,7 +224,10 @@ export function openCallPath(parts: CallPathParts): CallPath {
       setImmediate(() => breakers.forget(fingerprint)); // the key is in use no more
       return 'no-answer';
     }
-    return await join(account, 1, async (upstream) => await sender.probe({ upstream, account, hungUp }));
+    return await join(account, 1, async (upstream) =>
+      // Another node may have tried the key while this one waited for the lane.
+      breakers.isProbing(fingerprint) ? await sender.probe({ upstream, account, hungUp }) : 'no-answer',
+    );
   };
   const dismiss = (fingerprint: string): void => {
     try {
@@ -239,7 +245,8 @@ export function openCallPath(parts: CallPathParts): CallPath {
     try {
       await join(account, 1, async (upstream) => {
         const seconds = deadManSwitch.remaining(name);
-        if (seconds === undefined || isClosed) return;
+        // Another node may have armed it meanwhile.
+        if (seconds === undefined || isClosed || !deadManSwitch.hasStruck(name)) return;
         await sender.ask(
           'CancelAllOrdersAfter',
           `timeout=${seconds}`,
@@ -257,6 +264,8 @@ export function openCallPath(parts: CallPathParts): CallPath {
         setTimeout(() => void rearm(name), REARM_MS).unref();
     }
   };
+
+  parts.tenures.share(new SharedKeys({ accounts, pacer, breakers, startup, deadManSwitch }));
 
   const settlement = new Settlement({
     clock,

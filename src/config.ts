@@ -1,12 +1,11 @@
-import { readFileSync, realpathSync, statSync } from 'node:fs';
-import { basename, dirname, join, resolve } from 'node:path';
+import { readFileSync, statSync } from 'node:fs';
+import { dirname, resolve } from 'node:path';
 import type { z } from 'zod';
 import type { Tier } from './config/account-schema.js';
 import { readAccounts, type AccountConfig } from './config/accounts.js';
 import {
   bindHost,
   hostHeaderName,
-  hostsCollide,
   isLoopback,
   isWildcard,
   LOOPBACK_NAMES,
@@ -14,6 +13,7 @@ import {
   upstreamOrigin,
 } from './config/addresses.js';
 import { readClients, RESERVED_NAMES, type ClientConfig } from './config/clients.js';
+import { readDatabaseUrl } from './config/database-url.js';
 import { parseJsonText, type JsonOddKey } from './config/json-text.js';
 import {
   closestName,
@@ -24,8 +24,10 @@ import {
   valueText,
   type ConfigMistake,
 } from './config/mistakes.js';
-import { isObject, References } from './config/references.js';
 import type { TwinMode } from './config/operator-schema.js';
+import { at, objectAt } from './config/raw-values.js';
+import { References } from './config/references.js';
+import { journalMistakes, relationMistakes } from './config/relations.js';
 import { configJsonSchema, configSchema, type LogFormat, type LogLevel } from './config/schema.js';
 import { Secret } from './secret.js';
 
@@ -43,6 +45,7 @@ export interface Config {
     /** Names as a Host header has them: lower case, no port, IPv6 in brackets. */
     readonly hosts: readonly string[];
     readonly bodyTimeoutMs: number;
+    readonly drainMs: number;
     /** Absolute paths; undefined serves plain HTTP. */
     readonly tls:
       | { readonly certFile: string; readonly keyFile: string; readonly clientCaFile: string | undefined }
@@ -57,9 +60,12 @@ export interface Config {
   };
   /** `url` is `sandbox` or an origin such as `https://api.kraken.com`, without a slash at the end. */
   readonly upstream: { readonly url: string; readonly timeoutMs: number };
-  /** `file` is absolute. */
+  /** `file` is absolute; `url` is there exactly when the store is postgres. */
   readonly nonce: {
+    readonly store: 'file' | 'postgres';
     readonly file: string;
+    readonly url: Secret | undefined;
+    readonly connections: number;
     readonly reserveMs: number;
     readonly liftMs: number;
     readonly standby: boolean;
@@ -177,6 +183,7 @@ export function parseConfig(text: string, options: ParseOptions): Config {
     hasClientCa: at(raw, ['listen', 'tls', 'clientCaFile']) !== undefined,
   });
   const token = readToken(raw, references);
+  const database = readDatabaseUrl(raw, references);
   let schema: object | undefined;
   const schemaOf = (): object => (schema ??= configJsonSchema()); // takes its time, and is rarely needed
   const mistakes = [
@@ -189,7 +196,7 @@ export function parseConfig(text: string, options: ParseOptions): Config {
   if (!shape.success || mistakes.length > 0) throw new ConfigError(file, unique(mistakes));
   const { listen, ops, upstream, nonce, startup, lanes, queue, defaultAccount, log } = shape.data;
   const { pacing, publicCalls, orders, breaker, doctor, journal } = shape.data;
-  const { port, maxBodyBytes, bodyTimeoutMs, tls } = listen;
+  const { port, maxBodyBytes, bodyTimeoutMs, drainMs, tls } = listen;
   return {
     file,
     listen: {
@@ -198,6 +205,7 @@ export function parseConfig(text: string, options: ParseOptions): Config {
       maxBodyBytes,
       hosts: hostNames(listen),
       bodyTimeoutMs,
+      drainMs,
       tls: tls && {
         certFile: fromFolder(tls.certFile),
         keyFile: fromFolder(tls.keyFile),
@@ -206,7 +214,7 @@ export function parseConfig(text: string, options: ParseOptions): Config {
     },
     ops: { host: bindHost(ops.host) ?? ops.host, port: ops.port, hosts: hostNames(ops), token },
     upstream: { ...upstream, url: upstreamOrigin(upstream.url) ?? upstream.url },
-    nonce: { ...nonce, file: fromFolder(nonce.file) },
+    nonce: { ...nonce, file: fromFolder(nonce.file), url: database },
     startup,
     lanes,
     queue,
@@ -227,46 +235,6 @@ export function parseConfig(text: string, options: ParseOptions): Config {
 /** Behind the path of the nonce state, so that two proxies do not share a journal by accident. */
 const JOURNAL = '.journal.jsonl';
 
-/** The journal must not take the place of a file that has another use, by whatever path. */
-function journalMistakes(
-  raw: unknown,
-  config: string,
-  fromFolder: (path: string) => string,
-): ConfigMistake[] {
-  const file = at(raw, ['journal', 'file']);
-  const state = at(raw, ['nonce', 'file']) ?? 'data/kraken_global_nonce.txt';
-  if (typeof file !== 'string' || typeof state !== 'string') return [];
-  const real = (path: string): string => realPath(fromFolder(path));
-  const [journal, nonces] = [real(file), real(state)];
-  const others = { ...objectAt(raw, []), journal: undefined };
-  const taken = [config, ...filesIn(others)].map(real);
-  const beside = journal.startsWith(nonces) ? journal.slice(nonces.length) : undefined;
-  // What lies in its locks would keep them from being given back, and the next start clears its temporary files away.
-  const isOfState =
-    beside !== undefined && (!beside.endsWith('.jsonl') || /^\.(lock|gate)[/\\]|\.tmp-/.test(beside));
-  if (!isOfState && !taken.includes(journal)) return [];
-  const expected =
-    'a file of its own, which nothing else in this config names, nor the nonce state nor one of those beside it';
-  return [{ path: 'journal.file', found: valueText(file), expected }];
-}
-
-/** Every file that options name: `file`, `certFile`, … */
-function filesIn(value: unknown): string[] {
-  if (typeof value !== 'object' || value === null) return [];
-  return Object.entries(value).flatMap(([name, each]) =>
-    typeof each === 'string' ? (/file$/i.test(name) ? [each] : []) : filesIn(each),
-  );
-}
-
-/** Without links, as far as there is something at the path. */
-function realPath(path: string): string {
-  try {
-    return realpathSync(path);
-  } catch {
-    return dirname(path) === path ? path : join(realPath(dirname(path)), basename(path));
-  }
-}
-
 /** A token that can be guessed would be none. */
 function readToken(raw: unknown, references: References): Secret | undefined {
   const place = ['ops', 'token'];
@@ -285,6 +253,7 @@ export function describeTuning(config: Config): Record<string, string> {
   const { upstream, nonce, startup, lanes, queue, pacing, publicCalls, orders } = config;
   return {
     lanes,
+    store: nonce.store,
     reserveMs: String(nonce.reserveMs),
     windowMs: String(startup.windowMs),
     maxPerSecond: String(startup.maxPerSecond),
@@ -344,60 +313,12 @@ function foundAt(raw: unknown, path: readonly PropertyKey[]): string {
   if (path[0] === 'clients' && (path.length < 3 || path[2] === 'key' || path[2] === 'secret'))
     return kindOf(value);
   if (path[0] === 'ops' && path[1] === 'token') return kindOf(value);
+  if (path[0] === 'nonce' && path[1] === 'url') return kindOf(value);
   if (path[0] === 'upstream' && typeof value === 'string') {
     if (value.includes('@')) return 'a URL with a user name or password';
     if (/[?#]/.test(value)) return 'a URL with a query or fragment';
   }
   return valueText(value);
-}
-
-/** Mistakes that lie between two options. Works on the raw config, which may be wrong elsewhere. */
-function relationMistakes(raw: unknown): ConfigMistake[] {
-  const mistakes: ConfigMistake[] = reachMistakes(raw);
-  const ports = [at(raw, ['listen', 'port']) ?? 8787, at(raw, ['ops', 'port']) ?? 8788];
-  const hosts = [at(raw, ['listen', 'host']) ?? '127.0.0.1', at(raw, ['ops', 'host']) ?? '127.0.0.1'];
-  const [one, other] = hosts;
-  if (ports[0] === ports[1] && ports[0] !== 0 && typeof one === 'string' && typeof other === 'string') {
-    if (hostsCollide(one, other)) {
-      const expected = 'a port of its own: the two listeners cannot share one';
-      mistakes.push({
-        path: 'ops.port',
-        found: `${valueText(ports[1])}, which is also listen.port`,
-        expected,
-      });
-    }
-  }
-  const name = at(raw, ['defaultAccount']);
-  const accounts = at(raw, ['accounts']);
-  if (
-    typeof name === 'string' &&
-    typeof accounts === 'object' &&
-    accounts !== null &&
-    !Object.hasOwn(accounts, name)
-  ) {
-    const known = Object.keys(accounts).map(nameText).join(', ');
-    const expected = `one of the accounts${known === '' ? '' : `: ${known}`}`;
-    mistakes.push({ path: 'defaultAccount', found: valueText(name), expected });
-  }
-  return mistakes;
-}
-
-/** Whoever can reach the proxy from another machine has to prove who it is, and not in the open by accident. */
-function reachMistakes(raw: unknown): ConfigMistake[] {
-  const host = at(raw, ['listen', 'host']) ?? '127.0.0.1';
-  if (typeof host !== 'string' || bindHost(host) === undefined || isLoopback(host)) return [];
-  const mistake = (expected: string): ConfigMistake[] => [
-    { path: 'listen.host', found: valueText(host), expected },
-  ];
-  if (at(raw, ['clients']) === undefined) {
-    return mistake(
-      'a loopback address (127.0.0.0/8, ::1 or localhost), or "clients": without clients the proxy serves loopback only',
-    );
-  }
-  if (at(raw, ['listen', 'tls']) !== undefined || at(raw, ['listen', 'insecure']) === true) return [];
-  return mistake(
-    'a loopback address, or listen.tls; listen.insecure: true serves plain HTTP, which others on the network can read and repeat',
-  );
 }
 
 function oddKeyMistake({ path, why }: JsonOddKey): ConfigMistake {
@@ -441,21 +362,6 @@ function opsWarnings(
   const reach = `ops.host: whoever reaches ${ops.host} can read metrics, account names among them${closed}`;
   if (ops.hosts !== undefined || !isWildcard(ops.host)) return [reach];
   return [`${reach}; name in ops.hosts what the scraper calls this host, or it is refused`];
-}
-
-/** The value at a path of own properties. */
-function at(value: unknown, path: readonly PropertyKey[]): unknown {
-  let found: unknown = value;
-  for (const segment of path) {
-    if (typeof found !== 'object' || found === null || !Object.hasOwn(found, segment)) return undefined;
-    found = (found as Record<PropertyKey, unknown>)[segment];
-  }
-  return found;
-}
-
-function objectAt(value: unknown, path: readonly PropertyKey[]): Record<string, unknown> {
-  const found = at(value, path);
-  return isObject(found) ? found : {};
 }
 
 /** Windows has no such bits and always shows them set. */

@@ -8,6 +8,7 @@ import { setFlagsFromString } from 'node:v8';
 import { newClient } from './cli/client.js';
 import { runDoctor } from './cli/doctor-command.js';
 import { explainCall, tailJournal, verifyJournal } from './cli/journal.js';
+import { checkDatabase, migrateDatabase } from './cli/migrate.js';
 import { importNonce, jumpNonce, showNonce } from './cli/nonce.js';
 import { UsageError, type Terminal } from './cli/terminal.js';
 import { configJsonSchema, loadConfig, type Config } from './config.js';
@@ -23,8 +24,11 @@ import { readVersion } from './version.js';
 const HELP = `kraken-signing-proxy: the one place where a trading shop's Kraken keys live
 
   kraken-signing-proxy [serve]            start the proxy
-  kraken-signing-proxy check              check the config, start nothing
-  kraken-signing-proxy nonce show         the nonce state on disk
+  kraken-signing-proxy check              check the config, and the database it names; start nothing
+  kraken-signing-proxy migrate [--grant ROLE] [--url-env NAME]
+                                          make or update the schema of the database that several proxies share, with
+                                          the config's url or the one in the variable NAME; give a role its rights
+  kraken-signing-proxy nonce show         the nonce state, on disk or in the database
   kraken-signing-proxy nonce import FILE  take over a kraken_global_nonce.txt; never goes down
   kraken-signing-proxy nonce jump --by 1h [--account NAME] [--yes]
                                           lift the floor of all keys, or of one account's
@@ -105,10 +109,14 @@ async function main(): Promise<void> {
       return serve(config);
     case 'check':
       return check(config());
-    case 'nonce show': {
-      showNonce(config(), terminal);
-      return;
-    }
+    case 'migrate':
+      return migrateDatabase(
+        config,
+        { grant: values.grant, urlEnv: values['url-env'], env: process.env },
+        terminal,
+      );
+    case 'nonce show':
+      return showNonce(config(), terminal);
     case 'nonce import':
       return importNonce(config(), operands[0] ?? '', terminal);
     case 'nonce jump':
@@ -192,10 +200,11 @@ async function serve(readConfig: () => Config): Promise<void> {
     ending = true;
     manager.stopping();
     // Whatever hangs, a disk or a part of ours: the supervisor gets its exit code.
-    const limit = config.upstream.timeoutMs + CLOSE_LIMIT_MS;
+    const drain = code === EXIT.stopped;
+    const limit = config.upstream.timeoutMs + CLOSE_LIMIT_MS + (drain ? config.listen.drainMs : 0);
     setTimeout(() => void leave(code), limit).unref();
     try {
-      await server?.close();
+      await server?.close({ drain });
     } catch (error) {
       log.error({ err: error }, 'closing failed; the reserved floor on disk stays safe');
       if (code === EXIT.stopped) code = exitCodeOf(error);
@@ -258,6 +267,7 @@ async function serve(readConfig: () => Config): Promise<void> {
 async function check(config: Config): Promise<void> {
   if (config.listen.tls !== undefined) await CertificateFiles.load(config.listen.tls);
   for (const warning of config.warnings) terminal.print(`warning: ${warning}`);
+  if (config.nonce.url !== undefined) await checkDatabase(config.nonce.url, terminal);
   const names = config.accounts.map(({ name }) => name).join(', ');
   const clients = config.clients?.map(({ name }) => name).join(', ') ?? 'none (any program on this machine)';
   terminal.print(
@@ -283,6 +293,8 @@ interface Arguments {
     readonly config: string;
     readonly by: string | undefined;
     readonly account: string | undefined;
+    readonly grant: string | undefined;
+    readonly 'url-env': string | undefined;
     readonly head: string | undefined;
     readonly lines: string;
     readonly follow: boolean;
@@ -303,6 +315,8 @@ function readArguments(): Arguments {
         config: { type: 'string', default: 'proxy.config.json' },
         by: { type: 'string' },
         account: { type: 'string' },
+        grant: { type: 'string' },
+        'url-env': { type: 'string' },
         head: { type: 'string' },
         lines: { type: 'string', default: '20' },
         follow: { type: 'boolean', default: false, short: 'f' },
@@ -313,7 +327,9 @@ function readArguments(): Arguments {
         version: { type: 'boolean', default: false },
       },
     });
-    return { values: { ...values, by: values.by, account: values.account, head: values.head }, positionals };
+    // What is not given is undefined, not missing.
+    const { by, account, grant, 'url-env': urlEnv, head } = values;
+    return { values: { ...values, by, account, grant, 'url-env': urlEnv, head }, positionals };
   } catch (error) {
     throw new UsageError(`${(error as Error).message}. See --help`);
   }
@@ -333,6 +349,7 @@ const BAD_CONFIG = new Set([
   'SpendingError',
   'AnswersError',
   'HoldsError',
+  'SchemaError',
   'UsageError',
 ]);
 

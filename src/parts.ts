@@ -49,7 +49,7 @@ export function openParts({ log, version, run, url, userAgent, ...options }: Par
   const metrics = createMetrics({ version, tuning: describeTuning(inForce.config) });
   const history = new CallHistory();
   const recent = new RecentCalls();
-  const twins = new TwinAlarm();
+  const twins = new TwinAlarm({ isShared: inForce.config.nonce.store === 'postgres' });
   const state = new OwnedState({
     ...{ log, version, run },
     config: () => inForce.config,
@@ -77,7 +77,7 @@ export function openParts({ log, version, run, url, userAgent, ...options }: Par
   const { status, market, upstream, budget } = publicSide;
   const startup = new StartupWindow(liveView(() => inForce.config.startup));
   const path = openCallPath({
-    ...{ nonces, answers, holds, startup, status, events },
+    ...{ nonces, answers, holds, startup, status, events, tenures: state.tenures },
     config: liveView(() => inForce.config),
     accounts: inForce.accounts,
     clients: inForce.clients,

@@ -128,7 +128,7 @@ export class Proxy {
       const asked = this.#decide(made, rules);
       const decision = asked instanceof Promise ? await asked : asked;
       decided = { decision, rules, generation };
-      if (decision.denied === undefined || !memory.knows(job)) enforce(decision, record); // before anything is queued
+      if (decision.denied === undefined || !(await memory.knows(job))) enforce(decision, record); // before anything is queued
 
       safety.prepare(job);
       const earlier = await memory.answerTo(job);
@@ -148,7 +148,7 @@ export class Proxy {
         record.ownError = error.code;
         record.reason = error.message;
       }
-      if (job !== undefined) memory.failed(job);
+      if (job !== undefined) await memory.failed(job);
       throw error;
     } finally {
       record.totalMs = performance.now() - started;

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import type { RequestListener } from 'node:http';
+import { setTimeout as delay } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
 import { getRequestListener } from '@hono/node-server';
 import { describeTuning, type Config } from './config.js';
@@ -49,8 +50,11 @@ export interface Server {
   examine(): Promise<readonly KeyFinding[]>;
   /** Puts the config as it is now on disk in force. Rejects, and changes nothing, when it is no good. */
   reload(): Promise<Reloaded>;
-  /** Stops in order: nothing new, what waits fails, what is in flight ends, the floor is written, the lock released. */
-  close(): Promise<void>;
+  /**
+   * Stops in order: nothing new, what waits fails, what is in flight ends, the floor is written, the lock released. With
+   * `drain` it goes on serving for `listen.drainMs` before that, while it says that it is not ready.
+   */
+  close(options?: { readonly drain?: boolean }): Promise<void>;
 }
 
 /** For answers that are written already to reach their clients. */
@@ -132,7 +136,7 @@ export async function openServer(options: ServerOptions): Promise<Server> {
   const own = async (): Promise<void> => {
     explain('starting', 'the nonce state is being opened');
     const { standby } = config.nonce;
-    const file = await state.own({
+    const { place, isShared } = await state.own({
       signal: stop.signal,
       onWaiting: (holder) => {
         if (standby) explained.delete('starting');
@@ -147,10 +151,11 @@ export async function openServer(options: ServerOptions): Promise<Server> {
         onFatal(error);
       },
     });
-    startup.open();
+    // Where other nodes have been serving all along, their window counts for this one too.
+    if (!isShared) startup.open();
     explained.delete('starting');
     explained.delete('standby');
-    log.info({ file }, 'ready: the nonce state is ours');
+    log.info({ state: place }, isShared ? 'ready: other nodes share the state' : 'ready: the nonce state is ours');
     for (const hold of holds.all) log.warn({ ...holdView(hold) }, 'held since before the start');
   };
   // Last: the first call is not to wait for our questions, nor these for code that is cold.
@@ -192,8 +197,10 @@ export async function openServer(options: ServerOptions): Promise<Server> {
   };
 
   let closing: Promise<void> | undefined;
-  const close = async (): Promise<void> => {
+  const close = async (drainMs: number): Promise<void> => {
     explain('shutting-down', 'the proxy is stopping');
+    // Whoever sends calls here by /readyz goes elsewhere first.
+    if (drainMs > 0 && listeners.length > 0) await delay(drainMs);
     stop.abort();
     const graceMs = config.upstream.timeoutMs + CLOSE_GRACE_MS;
     ops.close();
@@ -220,7 +227,7 @@ export async function openServer(options: ServerOptions): Promise<Server> {
     },
     examine: () => doctor.examine(),
     reload,
-    close: () => (closing ??= close()),
+    close: ({ drain = false } = {}) => (closing ??= close(drain ? config.listen.drainMs : 0)),
   };
 
   for (const warning of config.warnings) log.warn(warning);

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { Answers } from './answers/known-answers.js';
+import { SOLE_TENURES } from './lane/tenure.js';
 import { openCallPath } from './call-path.js';
 import { Clients } from './clients.js';
 import type { Config } from './config.js';
@@ -75,6 +76,7 @@ export async function warmUp(
     policy: {
       decide: () => ({ denied: undefined, reported: [], inTurn: undefined, settle: () => undefined }),
     },
+    tenures: SOLE_TENURES,
     nonces: { draw: () => 1n, lift: () => Promise.resolve(), assertOwned: () => undefined },
     events: {
       record: () => undefined,

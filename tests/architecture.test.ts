@@ -29,14 +29,14 @@ const LAYERS: readonly (readonly [layer: string, pattern: RegExp])[] = [
   ['main', /^(?:(?:main|log-format|service-manager)\.ts|cli\/)/],
   [
     'server',
-    /^(?:server|call-path|doctor-ward|events|in-force|operator-controls|operator-side|owned-state|parts|public-side|status|warm-up|version)\.ts$/,
+    /^(?:server|backing|call-path|doctor-ward|events|file-backing|in-force|operator-controls|operator-side|owned-state|parts|postgres-backing|public-side|status|warm-up|version)\.ts$/,
   ],
   ['config', /^config(?:\.ts$|\/)/],
   ['http', /^http\//],
   ['calls', /^(?:(?:proxy|public-api)\.ts$|calls\/)/],
   [
     'parts',
-    /^(?:clients\.ts|answers\/|doctor\/|holds\/|journal\/|lane\/|kraken\/|nonce\/|operator\/|orders\/|policy\/)/,
+    /^(?:clients\.ts|answers\/|doctor\/|holds\/|journal\/|lane\/|kraken\/|nonce\/|operator\/|orders\/|policy\/|postgres\/)/,
   ],
   ['ground', /^(?:clocks|durable-file|durable-lines|errors|live-view|secret|metrics|log|replay-guard)\.ts$/],
 ];
@@ -52,6 +52,7 @@ const DOORS: Readonly<Record<string, RegExp>> = {
   undici: /^kraken\/transport\.ts$/,
   'proper-lockfile': /^nonce\/ownership\.ts$/,
   'prom-client': /^metrics\.ts$/,
+  pg: /^postgres\/database\.ts$/,
   pino: /^log\.ts$/,
   otpauth: /^kraken\/account\.ts$/,
   'bignumber.js': /^policy\/decimal\.ts$/,

@@ -15,8 +15,26 @@ export interface KnownAnswersOptions extends Pick<DurableLinesOptions, 'assertOw
   readonly maxBytes?: number;
 }
 
-/** What the path of a call needs of the known answers. */
-export type Answers = Pick<KnownAnswers, 'begin' | 'lost' | 'forget' | 'has' | 'hasBodies'>;
+/** What the path of a call needs of the known answers, whether one process keeps them or several share them. */
+export interface Answers {
+  /**
+   * A call begins: what is known of it, or a record for the caller to do it. Throws, or rejects with, ProxyError
+   * `queue-full` when too many calls are open or in doubt, `not-owner` when nobody can tell: nothing may be sent then.
+   * Of kind `body`, only calls whose replies were lost are known.
+   */
+  begin(id: CallId, intent: Intent, arrivedAt?: number): Begun | Promise<Begun>;
+  /** Whether anything is known of such a call. Throws, or rejects with, ProxyError `not-owner`. */
+  has(id: CallId, arrivedAt?: number): boolean | Promise<boolean>;
+  /** What was answered holds no longer: the next such call is a new one. A promise never rejects. */
+  forget(id: CallId): void | Promise<void>;
+  /** Whether any call of kind `body` may be known: while there is none nobody has to look for his. */
+  readonly hasBodies: boolean;
+  /**
+   * The reply to a call of kind `body` was lost, and its holder finds out what became of it. Only a call that arrived
+   * after `since` (monotonic ms), when its client was gone or told, can be its repeat.
+   */
+  lost(id: CallId, intent: Intent, since?: number): OpenRecord;
+}
 
 const NAME = 'the file of known answers';
 const MAX_BYTES = 64 * 1024 * 1024;
@@ -25,7 +43,7 @@ const MAX_BYTES = 64 * 1024 * 1024;
  * The calls of the last 24 hours that must not be done twice, each with its answer as soon as there is one. What
  * began is on disk before it is sent; what has no answer after a restart or a crash is in doubt.
  */
-export class KnownAnswers {
+export class KnownAnswers implements Answers {
   readonly #calls: KnownCalls;
   readonly #lost: LostReplies;
   readonly #lines: DurableLines;
@@ -69,10 +87,6 @@ export class KnownAnswers {
     return this.#calls.bytes + this.#lost.bytes;
   }
 
-  /**
-   * A call begins: what is known of it, or a record for the caller to do it. Throws ProxyError `queue-full` when too
-   * many calls are open or in doubt. Of kind `body`, only calls whose replies were lost are known.
-   */
   begin(id: CallId, intent: Intent, arrivedAt = Infinity): Begun {
     this.#calls.sweep();
     const { key, asked } = identityOf(id);
@@ -96,13 +110,11 @@ export class KnownAnswers {
     }
   }
 
-  /** Whether anything is known of such a call. */
   has(id: CallId, arrivedAt = Infinity): boolean {
     const { key } = identityOf(id);
     return id.kind === 'body' ? this.#lost.has(key, arrivedAt) : this.#calls.get(key) !== undefined;
   }
 
-  /** What was answered holds no longer: the next such call is a new one. */
   forget(id: CallId): void {
     const { key } = identityOf(id);
     if (id.kind === 'body') this.#lost.forget(key);
@@ -113,20 +125,16 @@ export class KnownAnswers {
     this.#lines.note(formatLine({ key, asked, at, fate: undefined })).catch(() => undefined);
   }
 
-  /** Whether any call of kind `body` is known: while there is none nobody has to look for his. */
   get hasBodies(): boolean {
     return this.#lost.count > 0;
   }
 
-  /**
-   * The reply to a call of kind `body` was lost, and its holder finds out what became of it. In memory only. Only a call
-   * that arrived after `since` (monotonic ms), when its client was gone or told, can be its repeat.
-   */
+  /** In memory only. */
   lost(id: CallId, intent: Intent, since = -Infinity): OpenRecord {
     return this.#lost.open(identityOf(id).key, intent, since);
   }
 
-  /** The same, but nobody finds out: the next equal call has to. */
+  /** The reply to a call of kind `body` was lost, and nobody finds out: the next equal call has to. */
   doubtful(id: CallId, intent: Intent): void {
     this.#lost.add(identityOf(id).key, intent);
   }

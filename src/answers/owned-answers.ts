@@ -1,12 +1,15 @@
 import { ProxyError } from '../errors.js';
-import type { Answers, KnownAnswers } from './known-answers.js';
+import type { Answers } from './known-answers.js';
+
+/** Known answers that end with their owner. */
+type ClosableAnswers = Answers & { close(): Promise<void> };
 
 /** The known answers from before this process owns the state on: until then all is refused with `not-owner`. */
 export class OwnedAnswers implements Answers {
-  #answers: KnownAnswers | undefined;
+  #answers: ClosableAnswers | undefined;
 
   /** From here on `answers` are the known ones; they are closed with this. */
-  own(answers: KnownAnswers): void {
+  own(answers: ClosableAnswers): void {
     this.#answers = answers;
   }
 
@@ -18,12 +21,12 @@ export class OwnedAnswers implements Answers {
     return this.#owned().lost(...lost);
   }
 
-  has(...asked: Parameters<Answers['has']>): boolean {
+  has(...asked: Parameters<Answers['has']>): ReturnType<Answers['has']> {
     return this.#owned().has(...asked);
   }
 
-  forget(id: Parameters<Answers['forget']>[0]): void {
-    this.#answers?.forget(id);
+  forget(id: Parameters<Answers['forget']>[0]): ReturnType<Answers['forget']> {
+    return this.#answers?.forget(id);
   }
 
   get hasBodies(): boolean {
@@ -34,7 +37,7 @@ export class OwnedAnswers implements Answers {
     await this.#answers?.close();
   }
 
-  #owned(): KnownAnswers {
+  #owned(): ClosableAnswers {
     if (this.#answers !== undefined) return this.#answers;
     throw new ProxyError('not-owner', 'the known answers are not ours (yet)', { retryAfterSeconds: 1 });
   }

@@ -5,6 +5,8 @@ import type { KrakenClock } from '../kraken/kraken-clock.js';
 import type { Upstream, UpstreamReply } from '../kraken/transport.js';
 import { isOver, type Deadline } from '../lane/deadlines.js';
 import type { SharedReads } from '../lane/shared-reads.js';
+import { TakenOver } from '../nonce/nonces.js';
+import { LaneLost } from '../nonce/shared-lane.js';
 import type { CallMemory } from './call-memory.js';
 import type { DeadManSwitch } from '../orders/dead-man-switch.js';
 import type { EngineCounter } from '../orders/engine-counter.js';
@@ -59,8 +61,9 @@ export class Attempt {
   }
 
   async run(job: Job, slot: Slot): Promise<Next> {
-    const { sender, memory, reads, deadManSwitch } = this.#parts;
-    if (memory.mayHave(job)) return { kind: 'repeated' };
+    const { memory, reads, deadManSwitch } = this.#parts;
+    const mayHave = memory.mayHave(job);
+    if (mayHave instanceof Promise ? await mayHave : mayHave) return { kind: 'repeated' };
     // Only those that wait now: an answer is never older than its question.
     const companions = job.question === undefined ? [] : reads.companions(job.question, job);
     const strikeMs =
@@ -71,7 +74,8 @@ export class Attempt {
     const arming = this.#arm(job);
     this.#report(job);
     const sending = this.#sendingOf(job, slot, companions.length > 0);
-    const sent = await sender.send(sending, job.record);
+    const sent = await this.#send(job, slot, sending);
+    if ('kind' in sent) return sent;
     const next = await this.#judge(job, slot, sending, sent).finally(() => {
       // Also when nobody can tell: Kraken's timer may run.
       if (job.record.outcome === 'executed' || job.record.outcome === 'unknown') arming?.commit();
@@ -81,6 +85,21 @@ export class Attempt {
       if (sent.verdict.remedy.kind === 'none') for (const read of companions) read.answer(next.reply);
     }
     return next;
+  }
+
+  /** Sends it, unless other nodes share the lane and it is one of theirs by now: then nothing was sent. */
+  async #send(job: Job, { deadline }: Slot, sending: Sending): Promise<Sent | Next> {
+    try {
+      return await this.#parts.sender.send(sending, job.record);
+    } catch (error) {
+      if (error instanceof TakenOver) {
+        job.entry = undefined;
+        return { kind: 'repeated' };
+      }
+      if (!(error instanceof LaneLost) || isOver(deadline)) throw error;
+      job.failure = error;
+      return { kind: 'again', inMs: 0 };
+    }
   }
 
   async #judge(job: Job, slot: Slot, sending: Sending, sent: Sent): Promise<Next> {
@@ -186,6 +205,7 @@ export class Attempt {
       body: order?.body ?? job.body,
       extra: order && (() => order.extra(clock, leftMs())),
       hungUp: () => job.record.hungUp && !isShared,
+      claim: () => job.entry?.claim,
       hasOwnOtp: () => otpOf(job) !== '',
     };
   }

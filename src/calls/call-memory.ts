@@ -43,13 +43,13 @@ export class CallMemory {
   }
 
   /** Whether there may be an answer to this call: only such a call needs `answerTo` although it may not be made. */
-  knows(job: Job): boolean {
+  knows(job: Job): boolean | Promise<boolean> {
     const id = job.idOfClient();
-    return id !== undefined && this.#parts.answers.has(id);
+    return id === undefined ? false : this.#parts.answers.has(id);
   }
 
   /** Whether an equal call without an id has come to its end, or into doubt, since this one began to wait. */
-  mayHave(job: Job): boolean {
+  mayHave(job: Job): boolean | Promise<boolean> {
     const { answers } = this.#parts;
     if (job.entry !== undefined || !answers.hasBodies || !isRepeatable(job)) return false;
     return answers.has(job.idOfBody(), job.arrivedAt);
@@ -67,7 +67,8 @@ export class CallMemory {
     const id = job.idOfClient() ?? (isRepeatable(job) && answers.hasBodies ? job.idOfBody() : undefined);
     if (id === undefined) return undefined;
     for (;;) {
-      const begun = answers.begin(id, this.#intentOf(job), job.arrivedAt);
+      const beginning = answers.begin(id, this.#intentOf(job), job.arrivedAt);
+      const begun = beginning instanceof Promise ? await beginning : beginning;
       switch (begun.state) {
         case 'new':
           // One without an id is only remembered once its client is left without an answer.
@@ -110,7 +111,7 @@ export class CallMemory {
   async keep(job: Job, reply: UpstreamReply): Promise<void> {
     const { outcome } = job.record;
     job.onHangUp = () => undefined;
-    if (job.endpoint.callClass === 'cancel' && outcome !== 'refused') this.#forgetCanceled(job);
+    if (job.endpoint.callClass === 'cancel' && outcome !== 'refused') await this.#forgetCanceled(job);
     if (outcome !== 'executed' && !isLastingRefusal(job)) {
       this.#drop(job);
       return;
@@ -131,17 +132,32 @@ export class CallMemory {
   }
 
   /** An order that was canceled here may be placed anew. An Idempotency-Key stands for its one call all the same. */
-  #forgetCanceled(job: Job): void {
+  async #forgetCanceled(job: Job): Promise<void> {
     const { name } = job.endpoint;
-    for (const id of this.#placed.canceledBy(job.account.name, name, job.fieldsIfAny()))
-      if (id.kind !== 'key') this.#parts.answers.forget(id);
+    const ids = this.#placed.canceledBy(job.account.name, name, job.fieldsIfAny());
+    const forgetting = ids.map(async (id) => {
+      if (id.kind !== 'key') await this.#parts.answers.forget(id);
+    });
+    if (ids.length > 0) await within(Promise.all(forgetting), KEEP_PATIENCE_MS, TOO_LATE);
   }
 
-  /** The call ended without an answer. */
-  failed(job: Job): void {
+  /** The call ended without an answer. Its client may be told so afterwards: it may ask again at once, and elsewhere. */
+  failed(job: Job): void | Promise<void> {
     job.onHangUp = () => undefined;
-    if (job.record.outcome === 'unknown' && isUndoable(job)) this.#leaveInDoubt(job);
-    else this.#drop(job);
+    if (job.record.outcome === 'unknown' && isUndoable(job)) return this.#leaveInDoubt(job);
+    this.#drop(job);
+  }
+
+  /**
+   * The slot of its lane is about to be given up. A client that is gone may have asked the same elsewhere: the next turn
+   * is that call's, and has to see this one. Never rejects.
+   */
+  beforeNext(job: Job): void | Promise<void> {
+    const { hungUp, outcome } = job.record;
+    const isLost = outcome === 'executed' || (outcome === 'unknown' && job.order !== undefined);
+    if (!hungUp || !isLost) return;
+    this.#remember(job);
+    return this.#written(job.entry);
   }
 
   /** Its reply is lost. A client that is gone may ask the same again at any moment. */
@@ -165,6 +181,7 @@ export class CallMemory {
     const { entry } = job;
     job.entry = undefined;
     job.isHandedOver = true;
+    await this.#written(entry);
     void following.then((later) => this.#conclude(entry, later, this.#intentOf(job, doubt)));
     return { kind: 'untold', reason: 'Kraken did not tell in time; it is being found out' };
   }
@@ -176,16 +193,21 @@ export class CallMemory {
   }
 
   /** Its client is told that its outcome is unknown. */
-  #leaveInDoubt(job: Job, intent = this.#intentOf(job, job.order?.doubt())): void {
+  #leaveInDoubt(job: Job, intent = this.#intentOf(job, job.order?.doubt())): void | Promise<void> {
     if (job.order !== undefined) this.#remember(job);
-    job.entry?.leaveInDoubt(intent);
+    const { entry } = job;
     job.entry = undefined;
     job.isHandedOver = true;
+    return entry?.leaveInDoubt(intent);
+  }
+
+  async #written(entry: OpenRecord | undefined): Promise<void> {
+    await entry?.written.catch((error: unknown) => this.#parts.onTrouble('a lost reply', error));
   }
 
   async #conclude(entry: OpenRecord | undefined, told: Resolution, intent: Intent): Promise<void> {
     if (told.kind === 'not-done') entry?.forget();
-    else if (told.kind === 'untold') entry?.leaveInDoubt(intent);
+    else if (told.kind === 'untold') await entry?.leaveInDoubt(intent);
     else await entry?.answered(storedReply(told.reply));
   }
 
@@ -194,7 +216,7 @@ export class CallMemory {
     const doubt = doubtOf(intent, job.account.name);
     if (doubt === undefined) {
       if (!isUndoable(job)) return undefined; // harmless to repeat: its client gets an answer, not a doubt for ever
-      this.#leaveInDoubt(job, intent);
+      await this.#leaveInDoubt(job, intent);
       throw new ProxyError('outcome-unknown', 'an earlier call of the same id may have been done');
     }
     const resolution = await this.#find(job, doubt, keyOf(intent));
@@ -202,7 +224,7 @@ export class CallMemory {
     if (resolution.kind === 'not-done') return undefined;
     // Told a second time, and another look would tell no more: whoever asks again has decided.
     if (id.kind === 'body' && doubt.until !== undefined) this.#drop(job);
-    else this.#leaveInDoubt(job, intent);
+    else await this.#leaveInDoubt(job, intent);
     throw new ProxyError('outcome-unknown', resolution.reason);
   }
 

@@ -1,3 +1,4 @@
+import type { Claim } from '../answers/begun.js';
 import { steadyWallNow } from '../clocks.js';
 import type { Examination } from '../doctor/examination.js';
 import { ProxyError } from '../errors.js';
@@ -15,15 +16,15 @@ import type { EngineCharge, EngineCounter } from '../orders/engine-counter.js';
 
 /** Hands out nonces that are durable. */
 export interface NonceSource {
-  /** Throws or rejects with ProxyError `not-owner`. */
-  draw(fingerprint: string): bigint | Promise<bigint>;
+  /** Throws or rejects with ProxyError `not-owner`, or with TakenOver when the call is not ours any more, by its claim. */
+  draw(fingerprint: string, claim?: Claim): bigint | Promise<bigint>;
   /**
    * Lifts the floor of one key by so much above a nonce that Kraken called invalid, unless that leads too far from the
    * clock. Resolves when it is durable. Rejects with ProxyError `not-owner`.
    */
   lift(fingerprint: string, above: bigint): Promise<void>;
-  /** Throws ProxyError `not-owner`: a nonce drawn before must not be used any more. */
-  assertOwned(): void;
+  /** Throws ProxyError `not-owner`: the nonce that was drawn last for the key must not be used any more. */
+  assertOwned(fingerprint: string): void;
 }
 
 export interface SenderParts {
@@ -59,6 +60,8 @@ export interface Sending {
   readonly hasOwnOtp?: () => boolean;
   /** It finds out whether Kraken takes the key again, so it goes though the key's breaker is open. */
   readonly isProbe?: boolean;
+  /** What must still be this node's when the nonce is handed out. */
+  readonly claim?: (() => Claim | undefined) | undefined;
   /** Instead of the upstream's own, when that is longer; ms. */
   readonly timeoutMs?: number;
 }
@@ -171,9 +174,23 @@ export class Sender {
   }
 
   async #sendOnce(sending: Sending, record: CallRecord): Promise<Sent> {
-    const { nonces, pacer, engine, clock, costOf } = this.#parts;
+    const { pacer, costOf } = this.#parts;
+    // Before the nonce: with that, other nodes that share the key are told of the cost.
+    const spent = pacer.begin(sending.account.fingerprint, costOf(sending.endpoint));
+    let counted = false;
+    try {
+      const sent = await this.#signAndSend(sending, record);
+      counted = sent.verdict.sent;
+      return sent;
+    } finally {
+      pacer.end(spent, counted);
+    }
+  }
+
+  async #signAndSend(sending: Sending, record: CallRecord): Promise<Sent> {
+    const { nonces, engine, clock } = this.#parts;
     const { account, upstream, path, body, endpoint, charge } = sending;
-    const drawn = nonces.draw(account.fingerprint); // durable before it is used
+    const drawn = nonces.draw(account.fingerprint, sending.claim?.()); // durable before it is used
     record.nonce = (typeof drawn === 'bigint' ? drawn : await drawn).toString();
     record.sends.push({ draw: ++this.#draws, nonce: record.nonce });
     const bytes = body.complete(record.nonce, account.otp?.(), sending.extra?.());
@@ -187,14 +204,12 @@ export class Sender {
       'api-sign': signature,
     };
     const mayLeave = (): void => {
-      nonces.assertOwned(); // a process frozen since the draw may have lost the state
+      nonces.assertOwned(account.fingerprint); // a process frozen since the draw may have lost the state
       if (sending.hungUp()) throw new HungUp(); // while the call waited for the disk or a connection
     };
-    const spent = pacer.begin(account.fingerprint, costOf(endpoint));
     if (charge !== undefined) engine.add(charge);
     const sentAt = steadyWallNow();
     const started = performance.now();
-    let counted = false;
     try {
       const { timeoutMs } = sending;
       const request = { method: 'POST', path, headers, body: bytes, mayLeave } as const;
@@ -202,7 +217,6 @@ export class Sender {
         .send(timeoutMs === undefined ? request : { ...request, timeoutMs })
         .catch(failureOf);
       const verdict = outcomeOf(result, endpoint, () => clock.now());
-      counted = verdict.sent;
       const reply = result instanceof UpstreamError ? undefined : result;
       if (reply !== undefined) clock.observe(textOf(reply.headers.date), sentAt, steadyWallNow());
       record.outcome = verdict.sent ? verdict.outcome : 'not-sent';
@@ -212,7 +226,6 @@ export class Sender {
       return { verdict, reply, failure: result instanceof UpstreamError ? result : undefined };
     } finally {
       record.upstreamMs = (record.upstreamMs ?? 0) + (performance.now() - started);
-      pacer.end(spent, counted);
     }
   }
 

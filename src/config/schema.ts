@@ -1,8 +1,9 @@
 import { z } from 'zod';
-import { accountsSchema, choice, pathSchema, referenceSchema } from './account-schema.js';
+import { accountsSchema, choice, referenceSchema } from './account-schema.js';
 import { bindHost, hostHeaderName, LOOPBACK_NAMES, upstreamOrigin } from './addresses.js';
 import { clientsSchema, tlsSchema } from './client-schema.js';
 import { breakerSchema, classWaits, ordersSchema, pacingSchema, publicCallsSchema } from './limits-schema.js';
+import { nonceSchema } from './nonce-schema.js';
 import { whole } from './numbers.js';
 import { doctorSchema, journalSchema } from './operator-schema.js';
 
@@ -74,6 +75,11 @@ const listen = z
           'the call is refused and nothing is sent. It does not limit waiting in the lane (queue.maxWaitMs).',
         { unit: 'milliseconds', min: 100, max: 600_000, otherwise: 10_000 },
       ),
+      drainMs: whole(
+        'After the signal to stop the proxy goes on serving for so many milliseconds while /readyz says 503, so that a ' +
+          'load balancer has moved on before calls are refused. A second signal stops at once.',
+        { unit: 'milliseconds', min: 0, max: 600_000, otherwise: 0 },
+      ),
       tls: tlsSchema,
       insecure: z
         .boolean({ error: 'true or false' })
@@ -141,40 +147,6 @@ const upstream = z
   )
   .prefault({})
   .describe('Kraken, or what stands in for it.');
-
-const nonce = z
-  .strictObject(
-    {
-      file: pathSchema
-        .default('data/kraken_global_nonce.txt')
-        .describe(
-          'The state file that holds the nonce floor, relative to the folder of this config. One file for one set ' +
-            'of keys; copying or restoring an older one brings "Invalid nonce". ~ is not expanded. Default ' +
-            'data/kraken_global_nonce.txt.',
-        ),
-      reserveMs: whole(
-        'How much nonce space, as milliseconds of clock time, is made durable ahead of use; after a crash the next ' +
-          'start skips at most this much. More means fewer writes. It delays no call.',
-        { unit: 'milliseconds', min: 1000, max: 60_000, otherwise: 10_000 },
-      ),
-      liftMs: whole(
-        'How far a key’s own floor is lifted, as milliseconds of clock time, when Kraken has twice in a row called a ' +
-          'new nonce invalid: another program has used a higher one on this key. Only this key is lifted, at most once ' +
-          'for each call. 0 never lifts; nonce jump lifts further.',
-        { unit: 'milliseconds', min: 0, max: 86_400_000, otherwise: 60_000 },
-      ),
-      standby: z
-        .boolean({ error: 'true or false' })
-        .default(false)
-        .describe(
-          'Whether a second process on the same state file waits as a hot standby and takes over when the owner ends; ' +
-            'otherwise it exits with 75. It does not share load: only the owner sends. Default false.',
-        ),
-    },
-    OBJECT,
-  )
-  .prefault({})
-  .describe('The nonce sequence and its durable state.');
 
 const startup = z
   .strictObject(
@@ -253,7 +225,7 @@ export const configSchema = z
       listen,
       ops,
       upstream,
-      nonce,
+      nonce: nonceSchema,
       startup,
       lanes: z
         .enum(LANES, { error: choice(LANES) })

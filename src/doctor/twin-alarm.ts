@@ -8,6 +8,8 @@ export interface TwinAlarmOptions {
   readonly flightMs?: number;
   /** How many of our latest nonces are kept for each key. Default 1024. */
   readonly keep?: number;
+  /** Other nodes draw nonces for the same keys from the same floor, and are not heard of here. Default false. */
+  readonly isShared?: boolean;
 }
 
 /** A good answer to an examination. */
@@ -78,14 +80,25 @@ const SECOND_MS = 1_000;
  *   cut off or rounded; and how its clock stood to our monotonic one is known to a span at both examinations. What a
  *   sleep of the machine adds to it widens the span, and a wall clock that is set does not touch it. The
  *   reference is a call of ours too, so those of a former run have all arrived before anything counts.
+ *
+ * Where nodes share the keys, the other nodes' calls look like a stranger's. Then the last use proves nothing; and a nonce
+ * only if it is above that of the examination itself, which is above all that any node had drawn. A refusal proves what
+ * it does elsewhere, as the floor that our nonce was drawn from is everybody's.
  */
 export class TwinAlarm {
   readonly #now: () => number;
   readonly #flightMs: number;
   readonly #keep: number;
+  readonly #isShared: boolean;
   readonly #keys = new Map<string, OwnUses>();
 
-  constructor({ now = () => performance.now(), flightMs = FLIGHT_MS, keep = KEEP }: TwinAlarmOptions = {}) {
+  constructor({
+    now = () => performance.now(),
+    flightMs = FLIGHT_MS,
+    keep = KEEP,
+    isShared = false,
+  }: TwinAlarmOptions = {}) {
+    this.#isShared = isShared;
     this.#now = now;
     this.#flightMs = flightMs;
     this.#keep = keep;
@@ -126,9 +139,10 @@ export class TwinAlarm {
     if (reference === undefined) return undefined;
     const found = { from: reference.at, to: at };
     const { nonce, lastUsed } = info;
+    if (this.#isShared && (nonce === undefined || nonce <= accepted)) return undefined;
     if (nonce !== undefined && this.#isOfAnother(uses, reference, nonce))
       return { ...found, kind: 'nonce', nonce, usedAt: undefined };
-    if (typeof lastUsed === 'number' && this.#isUnexplained(uses, reference, lastUsed, offset))
+    if (!this.#isShared && typeof lastUsed === 'number' && this.#isUnexplained(uses, reference, lastUsed, offset))
       return { ...found, kind: 'last-used', nonce: undefined, usedAt: lastUsed };
     return undefined;
   }

@@ -2,7 +2,14 @@ import { randomUUID } from 'node:crypto';
 import { mkdir, open, readFile, rename } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { removeLeftovers, syncFolder } from '../durable-file.js';
-import type { Hold, HoldMode, HoldStore } from './holds.js';
+import {
+  changedBy,
+  NotDurableError,
+  type Hold,
+  type HoldChange,
+  type HoldMode,
+  type HoldStore,
+} from './holds.js';
 
 /** The file of holds cannot be read as what it should be; the message names the repair. */
 export class HoldsError extends Error {
@@ -16,7 +23,10 @@ const MODES: ReadonlySet<unknown> = new Set<HoldMode>(['pause', 'cancel-only', '
 
 /** The holds on disk, one JSON line each. Beside the nonce state and under its lock, so that one process keeps it. */
 export class HoldsFile implements HoldStore {
+  /** As they were found. */
   readonly former: readonly Hold[];
+  /** As they are in the file. */
+  #holds: readonly Hold[];
   readonly #path: string;
   readonly #assertOwned: () => void;
 
@@ -24,6 +34,7 @@ export class HoldsFile implements HoldStore {
     this.#path = path;
     this.#assertOwned = assertOwned;
     this.former = former;
+    this.#holds = former;
   }
 
   /**
@@ -45,7 +56,9 @@ export class HoldsFile implements HoldStore {
     );
   }
 
-  async write(holds: readonly Hold[]): Promise<void> {
+  /** Before the file is renamed it is the former one, and nothing has changed. */
+  async change(change: HoldChange): Promise<void> {
+    const holds = changedBy(this.#holds, change);
     const temporary = `${this.#path}.tmp-${randomUUID()}`;
     const handle = await open(temporary, 'w', 0o600);
     try {
@@ -56,7 +69,10 @@ export class HoldsFile implements HoldStore {
     }
     this.#assertOwned();
     await rename(temporary, this.#path);
-    await syncFolder(dirname(this.#path));
+    this.#holds = holds;
+    await syncFolder(dirname(this.#path)).catch((error: unknown) => {
+      throw new NotDurableError(error);
+    });
   }
 }
 

@@ -21,27 +21,67 @@ export interface Hold extends HoldTarget {
   readonly why: string;
 }
 
+/** What becomes of holds together: first some are lifted, then some are set. */
+export interface HoldChange {
+  /** Exactly these. One that is not there (any more) is lifted already. */
+  readonly lifted: readonly Hold[];
+  /** An operator's takes the place of all of operators on the same target, a freeze that of freezes. */
+  readonly set: readonly Hold[];
+}
+
 /** Where holds are kept. */
 export interface HoldStore {
-  /** Resolves once they are on disk. Never called twice at the same time. */
-  write(holds: readonly Hold[]): Promise<void>;
+  /**
+   * Resolves once the whole change is durable; rejects with NotDurableError when only a power cut can undo it. After any
+   * other error nothing of it is stored, or, where the answer of a database was lost, perhaps all of it. May be repeated.
+   * Never called twice at the same time.
+   */
+  change(change: HoldChange): Promise<void>;
+  /**
+   * Where others can change them too: calls back with all that are stored, again and again, and never with what was
+   * read before the end of a `change` of our own.
+   */
+  follow?(onHolds: (holds: readonly Hold[]) => void): void;
+}
+
+/** It is stored, and a restart finds it; a power cut may undo it. */
+export class NotDurableError extends Error {
+  constructor(cause: unknown) {
+    super(`a power cut may undo it: ${cause instanceof Error ? cause.message : String(cause)}`, { cause });
+    this.name = 'NotDurableError';
+  }
+}
+
+/** What a change leaves of these holds. */
+export function changedBy(holds: readonly Hold[], { lifted, set }: HoldChange): readonly Hold[] {
+  const kept = holds.filter((hold) => !lifted.some((one) => isEqual(one, hold)));
+  return [...kept.filter((hold) => !set.some((one) => replaces(one, hold))), ...set];
 }
 
 /**
  * The holds in force. They outlive the process: a restart in the night must not begin to trade again by itself. So a hold
- * is in force at once and then on disk, and one that is lifted is gone from disk first.
+ * is in force at once and then stored, and one that is lifted is gone from the store first.
+ *
+ * Where several nodes share a store, a hold that is set or lifted at one is so at the others as soon as they have read
+ * it, about a second later. What could not be stored holds at this node alone, until it can: nothing is stored while the
+ * database is away, but then no node sends anything.
  */
 export class Holds {
   #holds: readonly Hold[] = [];
+  /** Of them, those that were set here and may not be stored. */
+  #unstored: readonly Hold[] = [];
   #store: HoldStore | undefined;
   #saving: Promise<void> = Promise.resolve();
+  #waiting = 0;
   readonly #listeners: (() => void)[] = [];
   #isPausing = false;
 
   /** From here on they are kept in `store`, which held `former`. */
   own(store: HoldStore, former: readonly Hold[]): void {
     this.#store = store;
-    this.#replace([...former, ...this.#holds.filter((hold) => !former.some((one) => isSame(one, hold)))]);
+    this.#unstored = this.#unstored.filter((hold) => !former.some((one) => isSame(one, hold)));
+    this.#replace(changedBy(former, { lifted: [], set: this.#unstored }));
+    store.follow?.((stored) => this.#follow(stored));
   }
 
   get all(): readonly Hold[] {
@@ -56,18 +96,20 @@ export class Holds {
 
   /**
    * Sets a hold; an operator's takes the place of the operator's former one on the same target. In force when this
-   * returns, on disk when it resolves. Rejects when it cannot be written: then it holds until the process ends.
+   * returns, stored when it resolves. Rejects when it cannot be stored: then it holds here until the process ends, and is
+   * stored as soon as that is possible: with the next change, or when a shared store is there again.
    */
   async set(hold: Hold): Promise<void> {
-    const isByOperator = hold.mode !== 'freeze';
-    const others = this.#holds.filter((one) => !isOn(one, hold) || (one.mode !== 'freeze') !== isByOperator);
-    this.#replace([...others, hold]);
-    await this.#save();
+    const set = { lifted: [], set: [hold] };
+    this.#unstored = changedBy(this.#unstored, set);
+    this.#replace(changedBy(this.#holds, set));
+    await this.#save([]);
   }
 
   /**
    * Lifts an operator's holds on a target or, when there are none, a freeze; false when there is neither. Whoever lifts
-   * a pause may know nothing of the freeze behind it. Rejects, and lifts nothing, when that cannot be written.
+   * a pause may know nothing of the freeze behind it. Rejects, and lifts nothing, when that cannot be stored; where the
+   * answer of a database was lost they may be lifted all the same, which the next reading tells.
    */
   async lift(target: HoldTarget): Promise<boolean> {
     const found = this.#holds.filter((hold) => isOn(hold, target));
@@ -75,9 +117,10 @@ export class Holds {
     // Those that are there now: one that is set in the meantime stays.
     const lifted = byOperator.length > 0 ? byOperator : found;
     if (lifted.length === 0) return false;
-    const isKept = (hold: Hold): boolean => !lifted.includes(hold);
-    await this.#save(() => this.#holds.filter(isKept));
-    this.#replace(this.#holds.filter(isKept));
+    await this.#save(lifted).catch((error: unknown) => {
+      // A hold that a power cut brings back is no harm, and a restart would not know it.
+      if (!(error instanceof NotDurableError)) throw error;
+    });
     return true;
   }
 
@@ -117,16 +160,45 @@ export class Holds {
     for (const listener of this.#listeners) listener();
   }
 
-  /** One after another, each with what holds when its turn comes. */
-  #save(what = (): readonly Hold[] => this.#holds): Promise<void> {
+  /** One after another, each with what is to be stored when its turn comes. */
+  #save(lifted: readonly Hold[]): Promise<void> {
+    this.#waiting++;
     const saved = this.#saving
       .catch(() => undefined)
-      .then(async () => {
-        if (this.#store === undefined) throw new ProxyError('not-owner', 'the state is not ours (yet)');
-        await this.#store.write(what());
-      });
+      .then(() => this.#change(lifted))
+      .finally(() => this.#waiting--);
     this.#saving = saved;
     return saved;
+  }
+
+  async #change(lifted: readonly Hold[]): Promise<void> {
+    if (this.#store === undefined) throw new ProxyError('not-owner', 'the state is not ours (yet)');
+    const isKept = (hold: Hold): boolean => !lifted.includes(hold);
+    const set = this.#unstored.filter(isKept);
+    // Another's change has stored it, or one took its place.
+    if (lifted.length === 0 && set.length === 0) return;
+    let failure: NotDurableError | undefined;
+    try {
+      await this.#store.change({ lifted, set });
+    } catch (error) {
+      if (!(error instanceof NotDurableError)) throw error;
+      failure = error;
+    }
+    this.#unstored = this.#unstored.filter(
+      (hold) => isKept(hold) && (failure !== undefined || !set.includes(hold)),
+    );
+    if (lifted.length > 0) this.#replace(this.#holds.filter(isKept));
+    if (failure !== undefined) throw failure;
+  }
+
+  /** What others have changed comes into force, beside what is on its way to them. */
+  #follow(stored: readonly Hold[]): void {
+    // Each stays the one that it is: what is being lifted is told by that.
+    const known = stored.map((hold) => this.#holds.find((one) => isEqual(one, hold)) ?? hold);
+    const holds = changedBy(known, { lifted: [], set: this.#unstored });
+    const isKnown = holds.length === this.#holds.length && holds.every((hold) => this.#holds.includes(hold));
+    if (!isKnown) this.#replace(holds);
+    if (this.#unstored.length > 0 && this.#waiting === 0) this.#save([]).catch(() => undefined);
   }
 }
 
@@ -149,4 +221,13 @@ function isOn(hold: HoldTarget, { account, client }: HoldTarget): boolean {
 
 function isSame(one: Hold, other: Hold): boolean {
   return isOn(one, other) && one.mode === other.mode;
+}
+
+function isEqual(one: Hold, other: Hold): boolean {
+  return isSame(one, other) && one.since === other.since && one.who === other.who && one.why === other.why;
+}
+
+/** Both are of operators, or freezes, on the same target. */
+function replaces(one: Hold, other: Hold): boolean {
+  return isOn(one, other) && (one.mode === 'freeze') === (other.mode === 'freeze');
 }

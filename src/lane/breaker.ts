@@ -1,5 +1,6 @@
 import type { TripReason } from '../kraken/outcome.js';
 import { ProxyError } from '../errors.js';
+import type { SharedClock } from './tenure.js';
 
 /**
  * What a probe found: Kraken takes the key again (`closed`), still refuses the key or its signature (`open`), has
@@ -27,6 +28,14 @@ export interface BreakersOptions {
   readonly wallNow?: () => number;
 }
 
+/** A key's breaker as one node leaves it to the next; times in ms. */
+export interface BreakerLeft {
+  /** When it came to its state. */
+  readonly since: number;
+  /** Undefined: it is closed. */
+  readonly open?: { readonly why: TripReason; readonly pauseMs: number; readonly probeAt: number };
+}
+
 interface OpenBreaker {
   why: TripReason;
   pauseMs: number;
@@ -37,6 +46,8 @@ interface OpenBreaker {
 
 /** A probe without an answer says nothing about the key, and has cost nothing: the next may come soon. */
 const NO_ANSWER_MS = 10_000;
+/** A time of ours that went to the shared clock and came back may differ by so much, ms. */
+const SAME_MS = 50;
 /** A longer timer would fire at once. */
 const MAX_TIMER_MS = 2 ** 31 - 1;
 
@@ -56,6 +67,8 @@ export class Breakers {
   readonly #now: () => number;
   readonly #wallNow: () => number;
   readonly #open = new Map<string, OpenBreaker>();
+  /** When each that was ever open came to its state, monotonic ms. */
+  readonly #since = new Map<string, number>();
   #closed = false;
 
   constructor(options: BreakersOptions) {
@@ -98,6 +111,7 @@ export class Breakers {
   forget(key: string): void {
     clearTimeout(this.#open.get(key)?.timer);
     this.#open.delete(key);
+    this.#since.delete(key);
   }
 
   /** Until the next probe, s; 0 while it is under way, or when the breaker is closed. */
@@ -109,12 +123,48 @@ export class Breakers {
   /** Opens the key's breaker. One that is open already stays as it is: calls that were under way come back. */
   trip(key: string, why: TripReason): void {
     if (this.#open.has(key)) return;
-    const { pauseMs, lockoutMs, onChange } = this.#options;
+    const { pauseMs, lockoutMs } = this.#options;
     const first = why === 'lockout' ? lockoutMs : pauseMs;
     const breaker = { why, pauseMs: Math.min(first, this.#maxPauseMs()), probeAt: 0, timer: undefined };
     this.#open.set(key, breaker);
     this.#probeIn(breaker.pauseMs, key, breaker);
-    onChange?.(key, why);
+    this.#tell(key, why);
+  }
+
+  /** Whether the key is being tried now. */
+  isProbing(key: string): boolean {
+    const breaker = this.#open.get(key);
+    return breaker !== undefined && breaker.timer === undefined;
+  }
+
+  /** What another node that sends with these keys has to know. */
+  leave(clock: SharedClock): Record<string, BreakerLeft> {
+    const left = [...this.#since].map(([key, at]): [string, BreakerLeft] => {
+      const since = clock.toShared(at);
+      const breaker = this.#open.get(key);
+      if (breaker === undefined) return [key, { since }];
+      const { why, pauseMs, probeAt } = breaker;
+      return [key, { since, open: { why, pauseMs, probeAt: clock.toShared(probeAt) } }];
+    });
+    return Object.fromEntries(left);
+  }
+
+  /** Another node leaves the key's breaker so; the latest word counts. A probe of ours that is due is not needed then. */
+  takeUp(key: string, { since, open }: BreakerLeft, clock: SharedClock): void {
+    const at = clock.toLocal(since);
+    if (at <= (this.#since.get(key) ?? -Infinity) + SAME_MS || this.#closed) return;
+    const former = this.#open.get(key);
+    if (former === undefined && open === undefined) return;
+    clearTimeout(former?.timer);
+    this.#open.delete(key);
+    if (open !== undefined) {
+      const { why, pauseMs } = open;
+      const breaker: OpenBreaker = { why, pauseMs, probeAt: 0, timer: undefined };
+      this.#open.set(key, breaker);
+      this.#probeIn(Math.max(0, clock.toLocal(open.probeAt) - this.#now()), key, breaker);
+    }
+    if (former?.why !== open?.why) this.#options.onChange?.(key, open?.why ?? 'closed');
+    this.#since.set(key, at);
   }
 
   /** Probes no more. What is open stays so. */
@@ -133,13 +183,13 @@ export class Breakers {
   }
 
   async #probe(key: string, breaker: OpenBreaker): Promise<void> {
-    const { probe, lockoutMs, onChange } = this.#options;
+    const { probe, lockoutMs } = this.#options;
     const asked = (async () => await probe(key))();
     const answer = await asked.catch((): ProbeAnswer => 'no-answer');
     if (this.#closed || this.#open.get(key) !== breaker) return;
     if (answer === 'closed') {
       this.#open.delete(key);
-      onChange?.(key, 'closed');
+      this.#tell(key, 'closed');
       return;
     }
     if (answer === 'no-answer') {
@@ -152,9 +202,15 @@ export class Breakers {
       answer === 'lockout' ? Math.max(doubled, lockoutMs) : doubled,
     );
     this.#probeIn(breaker.pauseMs, key, breaker);
+    this.#since.set(key, this.#now());
     if (answer !== 'lockout' || breaker.why === 'lockout') return;
     breaker.why = 'lockout';
-    onChange?.(key, 'lockout');
+    this.#tell(key, 'lockout');
+  }
+
+  #tell(key: string, state: BreakerState): void {
+    this.#since.set(key, this.#now());
+    this.#options.onChange?.(key, state);
   }
 
   #maxPauseMs(): number {

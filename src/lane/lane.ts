@@ -4,6 +4,7 @@ import { deadlineIn, Deadlines, isOver, type Deadline } from './deadlines.js';
 import type { LaneClass } from './lane-class.js';
 import type { Pacer } from './pacer.js';
 import type { StartupWindow } from './startup.js';
+import { ALWAYS_OURS, type Tenure } from './tenure.js';
 import { WaitingLine, type Place } from './waiting-line.js';
 
 /** Whose calls an operator keeps waiting; the proxy's own go. */
@@ -79,6 +80,7 @@ const MAX_TIMER = 2 ** 31 - 1;
  */
 export class Lane {
   readonly #options: LaneOptions;
+  readonly #tenure: Tenure;
   readonly #line: WaitingLine;
   readonly #queue: PQueue<WaitingLine, LaneAddOptions>;
   readonly #deadlines = new Deadlines<Place>();
@@ -89,15 +91,20 @@ export class Lane {
   #looksSoon = false;
   #closed = false;
 
-  constructor(options: LaneOptions) {
+  constructor(options: LaneOptions, tenure: Tenure = ALWAYS_OURS) {
     this.#options = options;
+    this.#tenure = tenure;
     const { startup, pacer, pauses } = options;
     const surroundings = {
       isBusy: () => this.#queue.pending > 0,
+      isOurs: (waitMs: number) => this.#isOurs(waitMs),
       isPaused: (place: Place) => this.#pauseOf(place) !== undefined,
       startupMs: () => startup.delayMs(),
       roomMs: (key: string, cost: number, urgent: boolean) => pacer?.delayMs(key, cost, urgent) ?? 0,
-      onStall: (ms: number) => this.#wakeIn(ms),
+      onStall: (ms: number) => {
+        tenure.rest();
+        this.#wakeIn(ms);
+      },
     };
     let line: WaitingLine | undefined;
     const keep = (made: WaitingLine): void => {
@@ -115,6 +122,7 @@ export class Lane {
     startup.onChange(() => this.look());
     pacer?.onChange(() => this.look());
     pauses?.onChange(() => this.#lookSoon());
+    tenure.onChange(() => this.#onTenure());
   }
 
   /** Calls that wait for their turn. */
@@ -134,11 +142,12 @@ export class Lane {
   /**
    * Joins the line; `work` runs alone when its turn comes. Throws ProxyError `queue-full` (never for the proxy's `own`
    * calls) or `shutting-down`; the result may reject with `queue-timeout`, `rate-limited`, `shutting-down` or what
-   * `dismiss` was given, in all these cases certainly before `work` began.
+   * `dismiss` was given, or, where nodes share the lane, `not-owner`; in all these cases certainly before `work` began.
    */
   join<T>(work: () => Promise<T>, options: JoinOptions = {}): Turn<T> {
     const { class: laneClass = 'other', exempt = false } = options;
     if (this.#closed) throw shuttingDown();
+    if (this.#tenure.problem !== undefined) throw this.#tenure.problem;
     if (this.#line.waiting >= this.#leastBound() && laneClass !== 'own') this.#assertRoom(options);
     const { maxWaitMs, maxWaitMsOf, startup } = this.#options;
     const deadline =
@@ -151,11 +160,10 @@ export class Lane {
       const start = async (): Promise<T> => await (counts() ? this.#count(work) : work());
       const run = async (): Promise<void> => {
         // After a freeze the turn may come before the timer that ends the wait.
-        if (isOver(deadline)) {
-          reject(this.#noTurn(deadline));
-          return;
-        }
-        await start().then(resolve, reject);
+        if (isOver(deadline)) reject(this.#noTurn(deadline));
+        else await start().then(resolve, reject);
+        this.#tenure.turnEnded();
+        if (this.#line.waiting === 0) this.#tenure.rest();
       };
       void this.#queue.add(run, { place });
     });
@@ -164,6 +172,18 @@ export class Lane {
       this.#watchDeadlines();
     }
     return { result, deadline, leave: (error) => this.#leave(place, error) };
+  }
+
+  #isOurs(waitMs: number): boolean {
+    if (!this.#tenure.isOurs) this.#tenure.want(waitMs);
+    return this.#tenure.isOurs;
+  }
+
+  #onTenure(): void {
+    const { problem } = this.#tenure;
+    if (problem !== undefined) for (const place of this.#line.places()) this.#leave(place, problem);
+    if (this.#line.waiting > 0) this.look();
+    else if (this.#queue.pending === 0) this.#tenure.rest();
   }
 
   /** Makes the lane see now who may go: something that a `heldMs` tells of has changed. */

@@ -1,3 +1,5 @@
+import type { SharedClock } from './tenure.js';
+
 export interface CounterLimits {
   /** The height of Kraken's call counter at which it refuses more. */
   readonly max: number;
@@ -21,6 +23,13 @@ export interface Spending {
   readonly key: string;
   readonly cost: number;
   ended: boolean;
+}
+
+/** A key's counter as one node leaves it to the next: points as of a time, ms, and until when the key is held. */
+export interface CounterState {
+  readonly level: number;
+  readonly at: number;
+  readonly heldUntil?: number;
 }
 
 interface Counter {
@@ -132,6 +141,31 @@ export class Pacer {
       counter.decayPerMs = decayPerSecond / 1_000;
     }
     this.#changed();
+  }
+
+  /** What another node that sends with these keys has to know. A call under way counts in full, and decays from now on. */
+  leave(clock: SharedClock): Record<string, CounterState> {
+    const now = this.#now();
+    const at = clock.toShared(now);
+    const left = [...this.#counters].map(([key, counter]): [string, CounterState] => {
+      const level = baseAt(counter, now) + counter.inFlight;
+      const isHeld = counter.heldUntil > now;
+      return [key, isHeld ? { level, at, heldUntil: clock.toShared(counter.heldUntil) } : { level, at }];
+    });
+    return Object.fromEntries(left);
+  }
+
+  /**
+   * Another node has sent with this key and leaves its counter so. What we know stands where it is more: then the other's
+   * word was lost.
+   */
+  takeUp(key: string, { level, at, heldUntil }: CounterState, clock: SharedClock): void {
+    const counter = this.#counterOf(key);
+    const now = this.#now();
+    const since = Math.max(0, now - clock.toLocal(at));
+    const left = Math.max(0, Math.min(level, counter.max) - since * counter.decayPerMs);
+    this.#setBase(counter, Math.max(left, baseAt(counter, now)));
+    if (heldUntil !== undefined) this.holdUntil(key, clock.toLocal(heldUntil));
   }
 
   /** How high Kraken's counter of this key may be now, in points. */

@@ -1,17 +1,25 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { Lane, shuttingDown, type LaneOptions } from './lane.js';
+import type { Tenures } from './tenure.js';
 
 /** The lanes of a proxy: one for all keys (`global`), or one for each (`key`), each with a connection of its own. */
 export class Routes<Connection extends { close(): Promise<void> }> {
   readonly #routes = new Map<string, { readonly lane: Lane; readonly upstream: Connection }>();
   readonly #mode: 'global' | 'key';
   readonly #laneOptions: LaneOptions;
+  readonly #tenures: Pick<Tenures, 'of'>;
   readonly #connect: () => Connection;
   #closed = false;
 
-  constructor(mode: 'global' | 'key', laneOptions: LaneOptions, connect: () => Connection) {
+  constructor(
+    mode: 'global' | 'key',
+    laneOptions: LaneOptions,
+    tenures: Pick<Tenures, 'of'>,
+    connect: () => Connection,
+  ) {
     this.#mode = mode;
     this.#laneOptions = laneOptions;
+    this.#tenures = tenures;
     this.#connect = connect;
   }
 
@@ -21,7 +29,7 @@ export class Routes<Connection extends { close(): Promise<void> }> {
     const name = this.#mode === 'global' ? 'global' : fingerprint;
     let route = this.#routes.get(name);
     if (route === undefined) {
-      route = { lane: new Lane(this.#laneOptions), upstream: this.#connect() };
+      route = { lane: new Lane(this.#laneOptions, this.#tenures.of(name)), upstream: this.#connect() };
       this.#routes.set(name, route);
     }
     return route;

@@ -1,3 +1,5 @@
+import type { SharedClock } from './tenure.js';
+
 export interface StartupWindowOptions {
   /** How long the window lasts from its opening, ms; 0 turns it off. */
   readonly windowMs: number;
@@ -5,6 +7,17 @@ export interface StartupWindowOptions {
   readonly maxPerSecond: number;
   /** A call over that also keeps this distance from the end of the one before, ms. */
   readonly minIntervalMs: number;
+}
+
+/** The window as one node leaves it to the next; times in ms. */
+export interface WindowLeft {
+  /** When it was opened or closed last. */
+  readonly since: number;
+  /** 0: it is closed. */
+  readonly closesAt: number;
+  readonly isOver: boolean;
+  /** The ends of the calls that still count. */
+  readonly ends: readonly number[];
 }
 
 /** One call's place in the count of the startup window. */
@@ -23,6 +36,7 @@ export class StartupWindow {
   readonly #slots: StartupSlot[] = [];
   readonly #listeners: (() => void)[] = [];
   #closesAt = 0;
+  #since = -Infinity;
   /** A call has found the second full and has not started yet. */
   #over = false;
   #lastEnd = -Infinity;
@@ -35,11 +49,13 @@ export class StartupWindow {
 
   /** Opens the window, or opens it anew; calls of the second before still count. */
   open(): void {
-    this.#closesAt = this.#now() + this.#options.windowMs;
+    this.#since = this.#now();
+    this.#closesAt = this.#since + this.#options.windowMs;
   }
 
   /** Leaves the window early. */
   close(): void {
+    this.#since = this.#now();
     this.#closesAt = 0;
     this.#changed();
   }
@@ -88,6 +104,31 @@ export class StartupWindow {
     // Lanes of several keys may end out of turn; the oldest end stays in front.
     this.#slots.sort((a, b) => a.at - b.at);
     this.#changed();
+  }
+
+  /** What another node has to know that sends for the same bots; undefined when it was never opened here. */
+  leave(clock: SharedClock): WindowLeft | undefined {
+    if (this.#since === -Infinity) return undefined;
+    const ends = this.#slots.filter(({ at }) => at < Infinity).map(({ at }) => clock.toShared(at));
+    const closesAt = this.isOpen ? clock.toShared(this.#closesAt) : 0;
+    return { since: clock.toShared(this.#since), closesAt, isOver: this.#over, ends };
+  }
+
+  /**
+   * Another node leaves its window so: whoever opened or closed it last decides. With `counts` its calls count here, in the
+   * place of those known so far.
+   */
+  takeUp({ since, closesAt, isOver, ends }: WindowLeft, counts: boolean, clock: SharedClock): void {
+    const at = clock.toLocal(since);
+    if (at > this.#since) {
+      this.#since = at;
+      this.#closesAt = closesAt === 0 ? 0 : clock.toLocal(closesAt);
+    }
+    if (!counts) return;
+    const known = ends.map((end) => ({ at: clock.toLocal(end) })).sort((a, b) => a.at - b.at);
+    this.#slots.splice(0, Infinity, ...known);
+    this.#over = isOver;
+    this.#lastEnd = Math.max(this.#lastEnd, known.at(-1)?.at ?? -Infinity);
   }
 
   #changed(): void {

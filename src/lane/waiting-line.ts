@@ -31,6 +31,8 @@ export interface Place {
 export interface LineSurroundings {
   /** A call has the slot, so that nobody needs to be chosen. */
   readonly isBusy: () => boolean;
+  /** Another node may have the lane: then this one is asked for, for a call that may wait for so many ms more. */
+  readonly isOurs: (waitMs: number) => boolean;
   /** An operator has stopped such calls; the lane is told to look when that ends. */
   readonly isPaused: (place: Place) => boolean;
   /** Ms until one more call that is not exempt may start; 0 when it may. */
@@ -83,9 +85,12 @@ export class WaitingLine {
   get size(): number {
     if (this.#waiting === 0) return 0;
     if (this.#surroundings.isBusy()) return this.#waiting;
-    this.#chosen = this.#choose();
+    const chosen = this.#choose();
+    // Once the lane is ours more is known, and it may be another's turn.
+    const isOurs = chosen === undefined || this.#surroundings.isOurs(waitOf(chosen));
+    this.#chosen = isOurs ? chosen : undefined;
     if (this.#chosen !== undefined) return this.#waiting;
-    this.#surroundings.onStall(this.#shortestMs);
+    if (chosen === undefined) this.#surroundings.onStall(this.#shortestMs);
     return 0;
   }
 
@@ -188,4 +193,8 @@ export class WaitingLine {
     if (ms < this.#shortestMs) this.#shortestMs = ms;
     return true;
   }
+}
+
+function waitOf({ deadline }: Place): number {
+  return deadline.steady - performance.now();
 }

@@ -1,4 +1,5 @@
 import { ProxyError } from '../errors.js';
+import type { Nonces } from './nonces.js';
 import { StateLostError, type NonceState, type NonceStore } from './store.js';
 
 const NS_PER_MS = 1_000_000n;
@@ -30,7 +31,7 @@ interface KeyFloor {
  * crash may skip nonces but never repeats one. The reservation is renewed in the background when half of it
  * is left, so that a call almost never waits for the disk.
  */
-export class NonceSequence {
+export class NonceSequence implements Nonces {
   readonly #store: NonceStore;
   readonly #now: () => number;
   readonly #reserve: bigint;
@@ -90,7 +91,11 @@ export class NonceSequence {
   }
 
   /** Throws ProxyError `not-owner` when the state is lost: what was drawn must not be used any more. */
-  assertOwned(now = this.#now()): void {
+  assertOwned(): void {
+    this.#assertOwned(this.#now());
+  }
+
+  #assertOwned(now: number): void {
     try {
       this.#store.assertOwned(now);
     } catch (cause) {
@@ -161,7 +166,7 @@ export class NonceSequence {
   }
 
   #assertUsable(now = this.#now()): void {
-    this.assertOwned(now);
+    this.#assertOwned(now);
     if (this.#closed) throw new ProxyError('not-owner', 'the nonce sequence is closed');
     if (this.#failure !== undefined) {
       const reason = `the nonce state cannot be written (${reasonOf(this.#failure)}); trying again every second`;

@@ -1,3 +1,5 @@
+import type { SharedClock } from '../lane/tenure.js';
+
 export interface DeadManSwitchOptions {
   /** Monotonic ms. */
   readonly now?: () => number;
@@ -11,6 +13,13 @@ export interface Arming {
   readonly seconds: number;
   /** To be called once Kraken took it, or may have. */
   readonly commit: () => void;
+}
+
+/** The switch of one account as one node leaves it to the next; times in ms. */
+export interface SwitchLeft {
+  readonly until: Readonly<Record<string, number>>;
+  /** Undefined: it was never armed. */
+  readonly strikesAt?: number;
 }
 
 /** The clients of one account that are armed, and Kraken's one timer. */
@@ -30,7 +39,8 @@ interface Switch {
  * A client whose time is up counts, with the one second that is the least, until Kraken's timer has struck for certain:
  * it runs in whole seconds and started later than ours, and another client's call in between must not call it off.
  *
- * The times live in memory: after a restart a client is armed from its next call on; Kraken's own timer goes on.
+ * The times live in memory: after a restart a client is armed from its next call on; Kraken's own timer goes on. Nodes
+ * that share a lane hand them on to each other with it.
  */
 export class DeadManSwitch {
   readonly #now: () => number;
@@ -83,6 +93,33 @@ export class DeadManSwitch {
     const strikesInMs = seconds * 1_000 + STRIKE_MARGIN_MS;
     one.strikesAt = this.#now() + strikesInMs;
     one.timer = setTimeout(() => this.#strike(account, one), strikesInMs);
+    one.timer.unref();
+  }
+
+  /** Kraken's timer has struck, as far as we know, and nobody has armed it since. */
+  hasStruck(account: string): boolean {
+    return (this.#switches.get(account)?.strikesAt ?? -Infinity) <= this.#now();
+  }
+
+  /** What another node has to know, to which clients of the same accounts talk. */
+  leave(clock: SharedClock): Record<string, SwitchLeft> {
+    const left = [...this.#switches].map(([account, { until, strikesAt }]): [string, SwitchLeft] => {
+      const times = [...until].map(([client, at]) => [client, clock.toShared(at)] as const);
+      const struck = strikesAt === -Infinity ? {} : { strikesAt: clock.toShared(strikesAt) };
+      return [account, { until: Object.fromEntries(times), ...struck }];
+    });
+    return Object.fromEntries(left);
+  }
+
+  /** Another node leaves the account's switch so: it has spoken to Kraken last. */
+  takeUp(account: string, { until, strikesAt }: SwitchLeft, clock: SharedClock): void {
+    const one = this.#open(account);
+    one.until.clear();
+    for (const [client, at] of Object.entries(until)) one.until.set(client, clock.toLocal(at));
+    clearTimeout(one.timer);
+    one.strikesAt = strikesAt === undefined ? -Infinity : clock.toLocal(strikesAt);
+    if (one.until.size === 0 || strikesAt === undefined) return;
+    one.timer = setTimeout(() => this.#strike(account, one), Math.max(0, one.strikesAt - this.#now()));
     one.timer.unref();
   }
 

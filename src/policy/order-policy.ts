@@ -207,7 +207,7 @@ export class OrderPolicy {
   ): Verdict | Promise<Verdict> {
     const { before, day, after, report } = rules;
     const dayRule = day === undefined ? [] : [day.ruleWith(this.#spending)];
-    const findings = check([...before, ...dayRule, ...after], orders);
+    const findings = check([...before, ...dayRule, ...after], orders, report);
     if (!(findings instanceof Promise)) return verdictOf(findings, report);
     return findings.then(async (all) => {
       const verdict = verdictOf(all, report);
@@ -230,25 +230,21 @@ export class OrderPolicy {
     try {
       const { quote, amount, limit } = await day.amountOf(orders);
       if (amount.isEqualTo(ZERO)) return [];
-      const reservation = this.#spending.reserve(
-        orders.client,
-        quote,
-        amount,
-        isReported ? undefined : limit,
-      );
+      const asked = this.#spending.reserve(orders.client, quote, amount, isReported ? undefined : limit);
+      const reservation = asked instanceof Promise ? await asked : asked;
       // Another call took the room since it was looked at.
       if (reservation === undefined) return found(DAY, `no room is left in 24 h for this order in ${quote}`);
       taken.take(reservation);
       const failure = await writeFailure(reservation);
       if (failure === undefined) return [];
       taken.giveBack();
-      // A rule that is only tried out stops no order.
-      if (isReported) return found(DAY, failure.message);
       throw failure;
     } catch (error) {
-      if (!(error instanceof Doubt)) throw error;
       // What it cannot tell has been reported by the rule's own check.
-      return isReported ? [] : found(DAY, error.message);
+      if (error instanceof Doubt) return isReported ? [] : found(DAY, error.message);
+      // A rule that is only tried out stops no order.
+      if (isReported && error instanceof ProxyError) return found(DAY, error.message);
+      throw error;
     }
   }
 }
@@ -265,14 +261,18 @@ function fieldsOf(call: PolicyCall): Fields {
 }
 
 /** The findings of all rules, in their order; a promise if any of them has to ask. */
-function check(rules: readonly OrderRule[], orders: OrderCall): Finding[] | Promise<Finding[]> {
+function check(
+  rules: readonly OrderRule[],
+  orders: OrderCall,
+  report: ReadonlySet<RuleName>,
+): Finding[] | Promise<Finding[]> {
   const reasons = rules.map((rule) => {
+    const isReported = report.has(rule.name);
     try {
       const reason = rule.check(orders);
-      return reason instanceof Promise ? settled(reason) : reason;
+      return reason instanceof Promise ? settled(reason, isReported) : reason;
     } catch (error) {
-      if (error instanceof Doubt) return error.message;
-      throw error;
+      return reasonOf(error, isReported);
     }
   });
   const findings = (all: readonly (string | undefined)[]): Finding[] =>
@@ -284,13 +284,18 @@ function check(rules: readonly OrderRule[], orders: OrderCall): Finding[] | Prom
 }
 
 /** The reason of a check, or of the doubt it ended with. */
-async function settled(reason: Promise<string | undefined>): Promise<string | undefined> {
+async function settled(reason: Promise<string | undefined>, isReported = false): Promise<string | undefined> {
   try {
     return await reason;
   } catch (error) {
-    if (error instanceof Doubt) return error.message;
-    throw error;
+    return reasonOf(error, isReported);
   }
+}
+
+/** Why a check could not tell. Throws what is no matter of rules; a rule that is only tried out stops no order. */
+function reasonOf(error: unknown, isReported: boolean): string {
+  if (error instanceof Doubt || (isReported && error instanceof ProxyError)) return error.message;
+  throw error;
 }
 
 function found(name: RuleName, reason: string | undefined): Finding[] {

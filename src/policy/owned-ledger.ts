@@ -1,13 +1,18 @@
 import { ProxyError } from '../errors.js';
-import type { Ledger, Spending } from './spending.js';
+import type { Ledger } from './spending.js';
+
+/** A ledger that is open until it is closed. */
+export interface OpenLedger extends Ledger {
+  close(): Promise<void>;
+}
 
 /** The ledger of the day from before this process owns the state on: until then all is refused with `not-owner`. */
 export class OwnedLedger implements Ledger {
-  #spending: Spending | undefined;
+  #ledger: OpenLedger | undefined;
 
-  /** From here on `spending` is the ledger; it is closed with this. */
-  own(spending: Spending): void {
-    this.#spending = spending;
+  /** From here on `ledger` is the ledger; it is closed with this. */
+  own(ledger: OpenLedger): void {
+    this.#ledger = ledger;
   }
 
   spent(...asked: Parameters<Ledger['spent']>): ReturnType<Ledger['spent']> {
@@ -19,11 +24,11 @@ export class OwnedLedger implements Ledger {
   }
 
   async close(): Promise<void> {
-    await this.#spending?.close();
+    await this.#ledger?.close();
   }
 
-  #owned(): Spending {
-    if (this.#spending !== undefined) return this.#spending;
+  #owned(): OpenLedger {
+    if (this.#ledger !== undefined) return this.#ledger;
     throw new ProxyError('not-owner', 'the ledger of the day is not ours (yet)', { retryAfterSeconds: 1 });
   }
 }

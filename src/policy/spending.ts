@@ -14,10 +14,29 @@ export interface Entry {
 
 /** Room that is taken in a day. */
 export interface Reservation {
-  /** Resolves once it is on disk; rejects when it cannot be, and then it is given back already. */
+  /** Resolves once it is durable; rejects when it cannot be, and then it is given back already. */
   readonly written: Promise<void>;
-  /** Makes room again at once; the disk follows later. May be called again. */
+  /** Makes room again: at once in memory, in the background where the ledger is stored. May be called again. */
   giveBack(): void;
+}
+
+/**
+ * What each client's orders of the last 24 hours are worth, by quote currency. Both methods throw or reject with
+ * ProxyError `not-owner` when the ledger is not ours or cannot be reached; then nothing counts.
+ */
+export interface Ledger {
+  /** What counts at this moment. */
+  spent(client: string, quote: string): Decimal | Promise<Decimal>;
+  /**
+   * Takes room in the day; undefined when that would pass the limit. Without a limit it always counts. No two that
+   * are asked for at the same time, by whomever, share the same room.
+   */
+  reserve(
+    client: string,
+    quote: string,
+    amount: Decimal,
+    limit: Decimal | undefined,
+  ): Reservation | undefined | Promise<Reservation | undefined>;
 }
 
 export interface SpendingOptions extends Pick<DurableLinesOptions, 'assertOwned'> {
@@ -33,16 +52,13 @@ interface Account {
   total: Decimal;
 }
 
-/** What the rules need of a day's ledger. */
-export type Ledger = Pick<Spending, 'spent' | 'reserve'>;
-
 /**
- * What each client's orders of the last 24 hours are worth, by quote currency. Reservations are taken in memory
- * at once, so that two calls never share the same room, and are durable before their order goes on.
+ * The ledger of the day in a file of one process. Reservations are taken in memory at once, so that two calls never
+ * share the same room, and are durable before their order goes on.
  *
  * A clock that steps back makes entries last longer, never shorter: a new one is never older than those before it.
  */
-export class Spending {
+export class Spending implements Ledger {
   readonly #file: SpendingFile | undefined;
   readonly #now: () => number;
   readonly #accounts = new Map<string, Account>();
@@ -69,12 +85,10 @@ export class Spending {
     return new Spending(undefined, [], Date.now);
   }
 
-  /** What counts at this moment. */
   spent(client: string, quote: string): Decimal {
     return this.#accountOf(client, quote)?.total ?? ZERO;
   }
 
-  /** Takes room in the day; undefined when that would pass the limit. Without a limit it always counts. */
   reserve(
     client: string,
     quote: string,

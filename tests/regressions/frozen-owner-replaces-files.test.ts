@@ -47,6 +47,6 @@ it('holds are not put in the place of the new owner’s, and the act fails', asy
   isOwned = false;
   writeFileSync(file, '');
   const pause = { mode: 'pause', since: 1, who: 'ann', why: 'odd' } as const;
-  await expect(holds.write([pause])).rejects.toThrow('the lock was lost');
+  await expect(holds.change({ lifted: [], set: [pause] })).rejects.toThrow('the lock was lost');
   expect(readFileSync(file, 'utf8')).toBe('');
 });

@@ -2,7 +2,7 @@ import { endpointOf } from '../../src/kraken/endpoints.js';
 import { readFields } from '../../src/kraken/fields.js';
 import type { Market, Pair, Price } from '../../src/kraken/market.js';
 import { Policy, type Ask, type Decision, type OrderLimits, type Rules } from '../../src/policy/policy.js';
-import { Spending } from '../../src/policy/spending.js';
+import { Spending, type Ledger } from '../../src/policy/spending.js';
 
 const PAIRS: readonly (Pair & { readonly names: readonly string[] })[] = [
   { id: 'XXBTZUSD', base: 'XBT', quote: 'USD', names: ['XXBTZUSD', 'XBTUSD', 'XBT/USD'] },
@@ -76,7 +76,7 @@ export class PolicyWorld {
 
   readonly #clocks = { now: (): number => this.now, wallNow: (): number => this.wallNow };
 
-  constructor(spending: Spending = Spending.none()) {
+  constructor(spending: Ledger = Spending.none()) {
     this.policy = new Policy({ market: this.market, spending, ...this.#clocks });
   }
 

@@ -85,6 +85,7 @@ describe('what is left out', () => {
         maxBodyBytes: 1048576,
         hosts: ['localhost', '127.0.0.1', '[::1]'],
         bodyTimeoutMs: 10000,
+        drainMs: 0,
       },
       ops: { host: '127.0.0.1', port: 8788, hosts: ['localhost', '127.0.0.1', '[::1]'] },
       doctor: { enabled: true, intervalMs: 300000, twin: 'warn', expiryDays: 14 },
@@ -97,7 +98,10 @@ describe('what is left out', () => {
       },
       upstream: { url: 'sandbox', timeoutMs: 15000 },
       nonce: {
+        store: 'file',
         file: '/etc/kraken/data/kraken_global_nonce.txt',
+        url: undefined,
+        connections: 20,
         reserveMs: 10000,
         liftMs: 60000,
         standby: false,
@@ -389,9 +393,11 @@ describe('numbers', () => {
     ['listen.port', 0, 65535],
     ['listen.maxBodyBytes', 1024, 67_108_864],
     ['listen.bodyTimeoutMs', 100, 600_000],
+    ['listen.drainMs', 0, 600_000],
     ['ops.port', 0, 65535],
     ['upstream.timeoutMs', 100, 600_000],
     ['nonce.reserveMs', 1000, 60_000],
+    ['nonce.connections', 1, 500],
     ['startup.windowMs', 0, 3_600_000],
     ['startup.maxPerSecond', 1, 1000],
     ['startup.minIntervalMs', 0, 60_000],
@@ -958,6 +964,7 @@ describe('the tuning in force', () => {
     });
     expect(describeTuning(config)).toEqual({
       lanes: 'key',
+      store: 'file',
       reserveMs: '10000',
       windowMs: '10000',
       maxPerSecond: '20',

@@ -574,15 +574,15 @@ it('before the answers are ours all is refused; then they are, and close with it
   expect(owned.hasBodies).toBe(false);
   await owned.close();
   owned.own(await open());
-  await newRecord(owned.begin(callId(), INTENT)).written;
+  await newRecord(await owned.begin(callId(), INTENT)).written;
   expect(owned.has(callId())).toBe(true);
-  owned.lost(body, INTENT).leaveInDoubt(INTENT);
+  await owned.lost(body, INTENT).leaveInDoubt(INTENT);
   expect(owned.hasBodies).toBe(true);
-  expect(owned.begin(body, INTENT).state).toBe('in-doubt');
+  expect((await owned.begin(body, INTENT)).state).toBe('in-doubt');
   await owned.close();
-  await expect(newRecord(owned.begin(callId({ id: 'k2' }), INTENT)).written).rejects.toMatchObject({
+  await expect(newRecord(await owned.begin(callId({ id: 'k2' }), INTENT)).written).rejects.toMatchObject({
     code: 'not-owner',
     message: 'the file of known answers cannot be written: the file of known answers is closed',
   });
-  expect(owned.begin(callId({ id: 'k2' }), INTENT).state).toBe('new');
+  expect((await owned.begin(callId({ id: 'k2' }), INTENT)).state).toBe('new');
 });

@@ -7,6 +7,7 @@ import { Lane, type JoinOptions, type LaneOptions } from '../../src/lane/lane.js
 import { Pacer } from '../../src/lane/pacer.js';
 import { Routes } from '../../src/lane/routes.js';
 import { StartupWindow } from '../../src/lane/startup.js';
+import { SOLE_TENURES } from '../../src/lane/tenure.js';
 import type { Place } from '../../src/lane/waiting-line.js';
 
 const NO_WINDOW = { windowMs: 0, maxPerSecond: 1, minIntervalMs: 0 };
@@ -758,7 +759,7 @@ describe('the lanes of a proxy', () => {
     }
   }
   function createRoutes(mode: 'global' | 'key'): Routes<Connection> {
-    const routes = new Routes(mode, options, () => new Connection());
+    const routes = new Routes(mode, options, SOLE_TENURES, () => new Connection());
     opened.push(routes);
     return routes;
   }

@@ -61,23 +61,23 @@ function readState(): string {
 }
 
 describe('nonce show', () => {
-  it('tells that there is no state yet, and makes none', () => {
+  it('tells that there is no state yet, and makes none', async () => {
     const person = new Person();
-    showNonce(config, person);
+    await showNonce(config, person);
     expect(person.lines.join('\n')).toContain('floor        none yet: the first start begins at the clock');
     expect(readdirSync(folder)).toEqual([]);
   });
 
-  it('refuses a corrupt state and names the repair', () => {
+  it('refuses a corrupt state and names the repair', async () => {
     writeState('garbage');
-    expect(() => showNonce(config, new Person())).toThrow(CorruptStateError);
-    expect(() => showNonce(config, new Person())).toThrow('Repair:');
+    await expect(showNonce(config, new Person())).rejects.toThrow(CorruptStateError);
+    await expect(showNonce(config, new Person())).rejects.toThrow('Repair:');
   });
 
-  it('tells how far ahead of the clock a floor is', () => {
+  it('tells how far ahead of the clock a floor is', async () => {
     writeState(`${CLOCK + 90n * SECOND}\n`);
     const person = new Person();
-    showNonce(config, person);
+    await showNonce(config, person);
     expect(person.lines).toContain(
       `floor        ${CLOCK + 90n * SECOND}  (2026-11-22T00:01:30.000Z, 90.0 s ahead of the clock)`,
     );

@@ -14,6 +14,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { BigNumber } from 'bignumber.js';
 import fc from 'fast-check';
+import { ProxyError } from '../../src/errors.js';
 import { parseDecimal, type Decimal } from '../../src/policy/decimal.js';
 import { DAY_MS, Spending, type Reservation } from '../../src/policy/spending.js';
 import { openOrder, PolicyWorld, rulesWith, TXID, type Body } from '../support/policy-world.js';
@@ -451,6 +452,43 @@ describe('maxNotionalPerDay', () => {
     expect(await new PolicyWorld().decide(reporting, 'AddOrder', buy('1'))).toMatchObject({
       denied: undefined,
       reported: [{ reason: 'the ledger of the day cannot be written: no ledger of the day is open' }],
+    });
+  });
+
+  describe('of a ledger that is away', () => {
+    const away = new ProxyError('not-owner', 'the database: connect ECONNREFUSED', { retryAfterSeconds: 1 });
+    const gone = (): Promise<never> => Promise.reject(away);
+    const none = (): Promise<Decimal> => Promise.resolve(amount('0'));
+
+    it.each([
+      ['looked at', { spent: gone, reserve: gone }],
+      ['written', { spent: none, reserve: gone }],
+    ])('an order is refused as not-owner when it cannot be %s', async (_, ledger) => {
+      const world = new PolicyWorld(ledger);
+      await expect(world.outcome(rules, 'AddOrder', buy('1'))).rejects.toBe(away);
+      world.orders = { [TXID]: openOrder() };
+      await expect(world.outcome(rules, 'AmendOrder', `txid=${TXID}&order_qty=2`)).rejects.toBe(away);
+    });
+
+    it.each([
+      ['looked at', { spent: gone, reserve: gone }],
+      ['written', { spent: none, reserve: gone }],
+    ])('in report mode it is told that it cannot be %s, and no order is stopped', async (_, ledger) => {
+      const report = ['orders.maxNotionalPerDay'] as const;
+      const reporting = rulesWith({ maxNotionalPerDay: { USD: '250' } }, { report });
+      const decision = await new PolicyWorld(ledger).decide(reporting, 'AddOrder', buy('1'));
+      expect(decision.denied).toBeUndefined();
+      expect(decision.reported.at(-1)).toEqual({ rule: report[0], reason: away.message });
+    });
+
+    it('another rule refuses all the same, and nothing is asked to count', async () => {
+      const limited = rulesWith({ sides: ['sell'], maxNotionalPerDay: { USD: '250' } });
+      let asked = 0;
+      const ledger = { spent: none, reserve: () => (asked++, gone()) };
+      expect(await new PolicyWorld(ledger).outcome(limited, 'AddOrder', buy('1'))).toMatch(
+        /^orders\.sides: /,
+      );
+      expect(asked).toBe(0);
     });
   });
 

@@ -8,6 +8,7 @@ import { createAccount } from '../../src/kraken/account.js';
 import { Accounts } from '../../src/kraken/accounts.js';
 import { Upstream } from '../../src/kraken/transport.js';
 import { StartupWindow } from '../../src/lane/startup.js';
+import { SOLE_TENURES } from '../../src/lane/tenure.js';
 import { UNNAMED_RULES } from '../../src/policy/unnamed-rules.js';
 import { openSandbox } from '../../src/sandbox/sandbox.js';
 import { DEMO_KEYS } from '../../src/sandbox/demo-keys.js';
@@ -46,6 +47,7 @@ it('a nonce that was drawn while the state was ours is not used once it is anoth
     },
     answers: new OwnedAnswers(),
     startup: new StartupWindow(config.startup),
+    tenures: SOLE_TENURES,
     status: { suspect: () => undefined, problem: undefined },
     connect: () => new Upstream({ url: sandbox.url, timeoutMs: 5_000, connections: 1 }),
     events: {

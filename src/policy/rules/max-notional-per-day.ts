@@ -19,7 +19,7 @@ export interface DayAmount {
 export interface MaxNotionalPerDay {
   /** What the call would count. Rejects with Doubt. */
   amountOf(call: OrderCall): Promise<DayAmount>;
-  /** Looks whether it fits; counts nothing. */
+  /** Looks whether it fits; counts nothing. Rejects as the ledger does. */
   ruleWith(spending: Ledger): OrderRule;
 }
 
@@ -40,7 +40,8 @@ export function maxNotionalPerDay({ maxNotionalPerDay: texts }: OrderLimits): Ma
       async check(call) {
         const { quote, limit, amount } = await dayAmountOf(call);
         if (amount.isEqualTo(ZERO)) return undefined;
-        const spent = spending.spent(call.client, quote);
+        const asked = spending.spent(call.client, quote);
+        const spent = asked instanceof Promise ? await asked : asked;
         return spent.plus(amount).isGreaterThan(limit)
           ? `${shown(amount)} ${quote} on top of ${shown(spent)} in 24 h is more than ${shown(limit)}`
           : undefined;

@@ -1,0 +1,194 @@
+import pg from 'pg';
+import { ProxyError } from '../errors.js';
+import type { Secret } from '../secret.js';
+
+export interface DatabaseOptions {
+  /** `postgres://user:password@host:port/name?sslmode=verify-full`. */
+  readonly url: Secret;
+  /** Connections for lanes that are held: one each, for as long as the call takes. */
+  readonly lanes: number;
+  /** Connections for everything else, which is short. Default 4. */
+  readonly statements?: number;
+  /** A statement without an answer for so long, ms, has failed and its connection with it. Default 5000. */
+  readonly patienceMs?: number;
+  /** As the database's own list of connections names us. */
+  readonly name?: string;
+}
+
+/** The database said no, or nothing. `code` is `not-owner`: what was asked for may have been done all the same. */
+export class DatabaseError extends ProxyError {
+  /** PostgreSQL's own code of five characters; undefined when it did not answer. */
+  readonly sqlState: string | undefined;
+
+  constructor(cause: unknown) {
+    const { message, code } = cause as Partial<pg.DatabaseError>;
+    // Neither holds the url: pg names host, user and database at most.
+    super('not-owner', `the database: ${message === undefined || message === '' ? String(code) : message}`, {
+      cause,
+      retryAfterSeconds: 1,
+    });
+    this.sqlState = cause instanceof pg.DatabaseError ? cause.code : undefined;
+  }
+}
+
+export type Values = readonly (string | number | bigint | boolean | null)[];
+
+/** One connection for as long as its holder wants it, as for a transaction. */
+export interface Session {
+  /**
+   * The rows of the last statement. Several statements in one text share one round trip; they take no values. Rejects with
+   * DatabaseError; without an answer within the patience, ms, the session is lost.
+   */
+  query<Row>(text: string, values?: Values, patienceMs?: number): Promise<readonly Row[]>;
+  /** The connection was lost. Never calls back once the session has ended. */
+  onLost(listener: (error: DatabaseError) => void): void;
+  /** Gives the connection back; no transaction may be open on it. */
+  release(): void;
+  /** Drops the connection, and with it whatever it holds. */
+  destroy(): void;
+}
+
+const PATIENCE_MS = 5_000;
+/** Idle connections are dropped after this: a firewall in between forgets them unseen. */
+const IDLE_MS = 30_000;
+
+/** The connections to PostgreSQL. Nothing is connected before the first statement, and what is lost is made anew. */
+export class Database {
+  readonly #statements: pg.Pool;
+  readonly #lanes: pg.Pool;
+  readonly #patienceMs: number;
+  #closing: Promise<void> | undefined;
+
+  constructor({ url, lanes, statements = 4, patienceMs = PATIENCE_MS, name }: DatabaseOptions) {
+    this.#patienceMs = patienceMs;
+    const options: pg.PoolConfig = {
+      connectionString: url.reveal(),
+      connectionTimeoutMillis: patienceMs,
+      idleTimeoutMillis: IDLE_MS,
+      keepAlive: true,
+      allowExitOnIdle: true,
+      ...(name === undefined ? {} : { application_name: name }),
+    };
+    this.#statements = new pg.Pool({ ...options, max: statements });
+    this.#lanes = new pg.Pool({ ...options, max: lanes });
+    // An idle connection that is lost is made anew when it is needed; without a listener it ends the process.
+    for (const pool of [this.#statements, this.#lanes]) pool.on('error', () => undefined);
+  }
+
+  /** One statement, committed when it resolves. Rejects with DatabaseError: then it may have been done or not. */
+  async query<Row>(text: string, values: Values = []): Promise<readonly Row[]> {
+    const session = await this.#open(this.#statements);
+    try {
+      return await session.query<Row>(text, values);
+    } finally {
+      session.release();
+    }
+  }
+
+  /** A connection for a short transaction. Rejects with DatabaseError. */
+  async session(): Promise<Session> {
+    return await this.#open(this.#statements);
+  }
+
+  /** A connection for the time in which a lane is held; waits while all are taken. Rejects with DatabaseError. */
+  async laneSession(): Promise<Session> {
+    return await this.#open(this.#lanes);
+  }
+
+  /** A text as a literal of SQL, for statements that go without values. */
+  readonly literal = (text: string): string => pg.escapeLiteral(text);
+
+  /** Ends all connections that are not in use, and the others when they are given back. May be called again. */
+  close(): Promise<void> {
+    return (this.#closing ??= this.#close());
+  }
+
+  async #close(): Promise<void> {
+    const ended = Promise.all([this.#statements.end(), this.#lanes.end()]);
+    let timer: NodeJS.Timeout | undefined;
+    const patience = new Promise((resolve) => (timer = setTimeout(resolve, this.#patienceMs)));
+    await Promise.race([ended, patience]).finally(() => clearTimeout(timer));
+  }
+
+  async #open(pool: pg.Pool): Promise<Session> {
+    const client = await pool.connect().catch((error: unknown) => {
+      throw new DatabaseError(error);
+    });
+    return new PooledSession(client, this.#patienceMs);
+  }
+}
+
+class PooledSession implements Session {
+  readonly #client: pg.PoolClient;
+  readonly #patienceMs: number;
+  readonly #listeners: ((error: DatabaseError) => void)[] = [];
+  #isOver = false;
+  #lost: DatabaseError | undefined;
+
+  constructor(client: pg.PoolClient, patienceMs: number) {
+    this.#client = client;
+    this.#patienceMs = patienceMs;
+    client.on('error', this.#onError);
+    client.on('end', this.#onEnd);
+  }
+
+  async query<Row>(text: string, values?: Values, patienceMs = this.#patienceMs): Promise<readonly Row[]> {
+    if (this.#lost !== undefined) throw this.#lost;
+    try {
+      // pg's own type has not heard of its own option.
+      const query = { text, query_timeout: patienceMs } as pg.QueryConfig;
+      // Without values the text may hold several statements.
+      const result = await this.#client.query(values === undefined ? query : { ...query, values: [...values] });
+      const last: pg.QueryResult = Array.isArray(result) ? (result.at(-1) as pg.QueryResult) : result;
+      return last.rows as Row[];
+    } catch (cause) {
+      const error = new DatabaseError(cause);
+      // Without an answer nobody knows what it is doing: the next statement would wait for this one.
+      if (error.sqlState === undefined) this.#lose(error);
+      throw error;
+    }
+  }
+
+  onLost(listener: (error: DatabaseError) => void): void {
+    if (this.#lost === undefined) this.#listeners.push(listener);
+    else listener(this.#lost);
+  }
+
+  release(): void {
+    this.#end(this.#lost !== undefined);
+  }
+
+  destroy(): void {
+    this.#end(true);
+  }
+
+  readonly #onError = (error: Error): void => this.#lose(new DatabaseError(error));
+  readonly #onEnd = (): void => this.#lose(new DatabaseError(new Error('the connection was closed')));
+
+  #lose(error: DatabaseError): void {
+    if (this.#lost !== undefined) return;
+    this.#lost = error;
+    if (this.#isOver) return;
+    for (const listener of this.#listeners) listener(error);
+  }
+
+  #end(isBroken: boolean): void {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    this.#client.off('error', this.#onError);
+    this.#client.off('end', this.#onEnd);
+    // A connection whose other end is silent would wait for it in vain.
+    if (isBroken) streamOf(this.#client)?.destroy();
+    this.#client.release(isBroken);
+  }
+}
+
+/** The socket of a connection, which pg has no public name for. */
+function streamOf(client: pg.PoolClient): { destroy(): void } | undefined {
+  return (client as { readonly connection?: { readonly stream?: { destroy(): void } } }).connection?.stream;
+}
+
+/** A text as a literal of SQL, for statements that go without values. */
+export function literal(text: string): string {
+  return pg.escapeLiteral(text);
+}
