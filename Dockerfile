@@ -16,6 +16,7 @@ COPY --from=build /app/package.json ./
 COPY --from=build /app/node_modules ./node_modules
 COPY --from=build /app/dist ./dist
 COPY page ./page
+COPY migrations ./migrations
 COPY proxy.config.json proxy.config.schema.json ./
 USER node
 VOLUME /data

@@ -46,6 +46,7 @@ CREATE TABLE kraken_proxy.answer (
   at    timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 CREATE INDEX answer_at ON kraken_proxy.answer (at);
+CREATE INDEX answer_under_way ON kraken_proxy.answer (node) WHERE state = 'under-way';
 
 -- Calls without an id whose replies were lost: what became of each is told to one equal call.
 CREATE TABLE kraken_proxy.lost_reply (

@@ -28,6 +28,9 @@ export interface OperatorControlsParts {
   readonly stop: () => void;
 }
 
+const HERE_ONLY = 'in force at this proxy alone, and lifted by its end: the database does not take it yet';
+const UNANSWERED = 'the database gave no answer: what is held now the list shows in a moment';
+
 /** What an operator can see and do, on the parts of a running proxy. */
 export class OperatorControls implements Controls {
   readonly #parts: OperatorControlsParts;
@@ -74,7 +77,10 @@ export class OperatorControls implements Controls {
     try {
       lifted = await holds.lift(target);
     } catch (error) {
-      throw unavailable('nothing was resumed, because that could not be written', error);
+      throw unavailable(
+        this.#isShared ? UNANSWERED : 'nothing was resumed, because that could not be written',
+        error,
+      );
     }
     if (!lifted) {
       const held = holds.all.map(describeTarget).join(', ');
@@ -143,6 +149,11 @@ export class OperatorControls implements Controls {
     return { findings: findings.map(findingView) };
   }
 
+  /** Other nodes have the same holds. */
+  get #isShared(): boolean {
+    return this.#parts.inForce.config.nonce.store === 'postgres';
+  }
+
   stop(): Promise<void> {
     // After its answer has left: the stop cuts what idles.
     setImmediate(this.#parts.stop);
@@ -154,7 +165,10 @@ export class OperatorControls implements Controls {
     try {
       await this.#parts.state.holds.set({ ...target, mode, since: Date.now(), who, why });
     } catch (error) {
-      throw unavailable('in force, but not on disk: a restart would lift it', error);
+      throw unavailable(
+        this.#isShared ? HERE_ONLY : 'in force, but not on disk: a restart would lift it',
+        error,
+      );
     }
     return this.#holds();
   }

@@ -1,11 +1,15 @@
+import { mkdir } from 'node:fs/promises';
 import { hostname } from 'node:os';
+import { dirname } from 'node:path';
 import { PostgresAnswers } from './answers/postgres-answers.js';
 import type { Backing, OpenBacking, OwnOptions } from './backing.js';
 import type { Config } from './config.js';
 import { PostgresHolds } from './holds/postgres-holds.js';
 import type { Log } from './log.js';
-import { Ownership } from './nonce/ownership.js';
-import { SharedLanes } from './nonce/shared-lanes.js';
+import { resolveLinks } from './nonce/file-store.js';
+import { Ownership, type OwnershipOptions } from './nonce/ownership.js';
+import { StateOwnedElsewhereError } from './nonce/store.js';
+import { SharedLanes, type Silence } from './nonce/shared-lanes.js';
 import { PostgresLedger } from './policy/postgres-ledger.js';
 import { DatabaseClock } from './postgres/database-clock.js';
 import { Database } from './postgres/database.js';
@@ -21,7 +25,7 @@ export interface PostgresBackingParts {
 }
 
 /** How often it is looked whether anything is heard of the database, ms. */
-const CHECK_MS = 1_000;
+const CHECK_MS = 500;
 
 /**
  * Everything in a database that several nodes share. There is no other place to fall back to: while the database cannot be
@@ -42,9 +46,15 @@ export class PostgresBacking implements Backing {
     this.#database = new Database({ url: nonce.url, lanes: nonce.connections, name });
     this.tenures = new SharedLanes({
       ...{ database: this.#database, run, mode: lanes, onDraw: onWrite },
-      silence: () => this.#nodes?.problem,
-      onLost: (lane, err) => log.warn({ lane, err }, 'a lane was lost while it was ours; it is asked for again'),
+      silence: () => this.#silence,
+      onLost: (lane, err) =>
+        log.warn({ lane, err }, 'a lane was lost while it was ours; it is asked for again'),
     });
+  }
+
+  get #silence(): Silence | undefined {
+    const why = this.#nodes?.problem;
+    return this.#nodes === undefined || why === undefined ? undefined : { ms: this.#nodes.lastSeenMs, why };
   }
 
   async open({ signal, onWaiting, onLost }: OwnOptions): Promise<OpenBacking> {
@@ -52,9 +62,7 @@ export class PostgresBacking implements Backing {
     const { journal } = config();
     const database = this.#database;
     const clock = new DatabaseClock();
-    const files = journal.enabled
-      ? await Ownership.acquire(journal.file, { signal, onWaiting, onLost })
-      : undefined;
+    const files = journal.enabled ? await ownFile(journal.file, { signal, onWaiting, onLost }) : undefined;
     let holds: PostgresHolds | undefined;
     let timer: NodeJS.Timeout | undefined;
     const close = async (): Promise<void> => {
@@ -82,7 +90,10 @@ export class PostgresBacking implements Backing {
           ...{ database, run, clock },
           onTrouble: (err) => log.error({ err }, 'what became of a call is not stored yet'),
         }),
-        openNonces: () => Promise.resolve(this.tenures),
+        openNonces: async () => {
+          await this.tenures.load();
+          return this.tenures;
+        },
         openLedger: () => Promise.resolve(new PostgresLedger({ database })),
         assertOwned: () => files?.assertOwned(Date.now()),
         close,
@@ -91,6 +102,18 @@ export class PostgresBacking implements Backing {
       await close();
       throw error;
     }
+  }
+}
+
+/** Of the processes on this machine that are told to write the file, one has it. */
+async function ownFile(file: string, options: OwnershipOptions): Promise<Ownership> {
+  await mkdir(dirname(file), { recursive: true });
+  try {
+    return await Ownership.acquire(resolveLinks(file), options);
+  } catch (error) {
+    if (!(error instanceof StateOwnedElsewhereError)) throw error;
+    const why = `the journal ${file} is another process's: each node needs a journal.file of its own (${error.message})`;
+    throw new StateOwnedElsewhereError(why);
   }
 }
 

@@ -155,7 +155,10 @@ export async function openServer(options: ServerOptions): Promise<Server> {
     if (!isShared) startup.open();
     explained.delete('starting');
     explained.delete('standby');
-    log.info({ state: place }, isShared ? 'ready: other nodes share the state' : 'ready: the nonce state is ours');
+    log.info(
+      { state: place },
+      isShared ? 'ready: other nodes share the state' : 'ready: the nonce state is ours',
+    );
     for (const hold of holds.all) log.warn({ ...holdView(hold) }, 'held since before the start');
   };
   // Last: the first call is not to wait for our questions, nor these for code that is cold.

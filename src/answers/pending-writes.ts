@@ -39,7 +39,7 @@ export class PendingWrites {
   readonly #late: Late[] = [];
   #bytes = 0;
   #timer: NodeJS.Timeout | undefined;
-  #draining: Promise<unknown> | undefined;
+  #draining: Promise<Error | undefined> | undefined;
   #isClosed = false;
 
   constructor(options: PendingWritesOptions) {
@@ -122,12 +122,12 @@ export class PendingWrites {
   }
 
   /** Resolves with the error that ended it. */
-  #drain(): Promise<unknown> {
+  #drain(): Promise<Error | undefined> {
     return (this.#draining ??= this.#drainAll().finally(() => (this.#draining = undefined)));
   }
 
   /** One after the other, up to the first that fails: then the others would fail too. */
-  async #drainAll(): Promise<unknown> {
+  async #drainAll(): Promise<Error | undefined> {
     for (let late = this.#late[0]; late !== undefined; late = this.#late[0]) {
       try {
         await this.#options.database.query(late.text, late.values);
@@ -137,7 +137,7 @@ export class PendingWrites {
         if (this.#isClosed) this.#endAll();
         if (!isOver) {
           this.#drainSoon();
-          return error;
+          return error as DatabaseError;
         }
       }
       // Closed meanwhile, the list is empty.

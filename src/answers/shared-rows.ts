@@ -64,10 +64,16 @@ export async function timed<Row extends { readonly now: number }>(
   return rows;
 }
 
-/** Nobody knows whether it was done: there was no answer. */
+/**
+ * Nobody knows whether it was done: there was no answer, or one like that of a server that stops, which may have
+ * committed it.
+ */
 export function isOpen(error: unknown): boolean {
-  return (error as Partial<DatabaseError>).sqlState === undefined;
+  return !REFUSED.test((error as Partial<DatabaseError>).sqlState ?? '');
 }
+
+/** SQL states of statements that were not executed: values, constraints, a server that only reads, no such table. */
+const REFUSED = /^(?:2[235]|42)/;
 
 export function takenOver(): ProxyError {
   const detail = 'another proxy has taken this call over: this one did not answer for too long';

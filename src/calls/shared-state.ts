@@ -45,12 +45,16 @@ export class SharedKeys implements SharedState {
     const left = state as Left;
     this.#foreign.set(lane, left);
     for (const [key, counter] of Object.entries(left.counters ?? {}))
-      if (accounts.withKey(key) !== undefined) pacer.takeUp(key, counter, clock);
+      if (accounts.withKey(key) !== undefined && areTimes(counter.level, counter.at))
+        pacer.takeUp(key, counter, clock);
     for (const [key, breaker] of Object.entries(left.breakers ?? {}))
-      if (accounts.withKey(key) !== undefined) breakers.takeUp(key, breaker, clock);
-    if (left.startup !== undefined) startup.takeUp(left.startup, lane === ALL, clock);
+      if (accounts.withKey(key) !== undefined && areTimes(breaker.since))
+        breakers.takeUp(key, breaker, clock);
+    if (left.startup !== undefined && areTimes(left.startup.since, left.startup.closesAt))
+      startup.takeUp(left.startup, lane === ALL, clock);
     for (const [account, one] of Object.entries(left.switches ?? {}))
-      if (accounts.named(account) !== undefined) deadManSwitch.takeUp(account, one, clock);
+      if (accounts.named(account) !== undefined && areTimes(...Object.values(one.until)))
+        deadManSwitch.takeUp(account, one, clock);
   }
 
   leave(lane: string, clock: SharedClock): LaneState {
@@ -67,6 +71,11 @@ export class SharedKeys implements SharedState {
     };
     return { ...left };
   }
+}
+
+/** Also a node of another version may have left them. */
+function areTimes(...values: readonly unknown[]): boolean {
+  return values.every(Number.isFinite);
 }
 
 function only<T>(all: Readonly<Record<string, T>>, isMeant: (name: string) => boolean): Record<string, T> {

@@ -20,7 +20,7 @@ const MAX_ANSWER_BYTES = 4 * 1024 * 1024;
 /**
  * `doctor`: examines every key and prints what it finds. A proxy that runs on the same state is asked to do it, for only
  * it may use the keys; else this process owns the state for as long as it takes, which another user than the state's
- * must not: UsageError. Throws CheckFailed on an error.
+ * must not: UsageError. Where proxies share a database, this process is one of them for as long as it takes. Throws CheckFailed on an error.
  */
 export async function runDoctor(
   config: Config,
@@ -29,6 +29,14 @@ export async function runDoctor(
   uid?: Uid,
 ): Promise<void> {
   const accounts = config.accounts.map(({ name }) => name);
+  if (config.nonce.store === 'postgres') {
+    // One node more: no other has to stop for it, and the journal is the running one's.
+    const alone = { ...config, journal: { ...config.journal, enabled: false } };
+    const findings = await examineHere(alone, version);
+    terminal.print('Examined from here, beside the proxies that share the database.');
+    printFindings(findings, accounts, terminal);
+    return;
+  }
   const stranger = strangerTo(config.nonce.file, uid);
   const { findings, where } =
     stranger === undefined ? await examine(config, version) : await askAsStranger(config, stranger);

@@ -125,6 +125,8 @@ export const TENURE = 'SELECT tenure FROM kraken_proxy.lane WHERE name = $1';
 
 export const MAKE_LANE = 'INSERT INTO kraken_proxy.lane (name) VALUES ($1) ON CONFLICT DO NOTHING';
 
+export const HIGHEST = 'SELECT max(floor) AS floor FROM kraken_proxy.lane';
+
 /** Values: floor. */
 export const LIFT_ALL = 'UPDATE kraken_proxy.lane SET floor = greatest(floor, $1::bigint)';
 

@@ -44,7 +44,6 @@ interface Held {
   readonly clock: SharedClock;
   /** The tenure before ours; ours is the next, from the first nonce on. */
   readonly before: bigint;
-  readonly keyFloors: Map<string, bigint>;
   /** Monotonic ms. */
   readonly since: number;
   readonly heartbeat: NodeJS.Timeout;
@@ -105,8 +104,11 @@ export class SharedLane implements Tenure {
   #isClosed = false;
   /** What the database said when it could not be asked, and since when, monotonic ms. */
   #failure: { readonly error: Error; readonly since: number; readonly timer: NodeJS.Timeout } | undefined;
+  #unheard: LaneLost | undefined;
   /** The highest nonce that we know of: the database may lose the last ones, as a replica that takes over does. */
   #floor = 0n;
+  /** Of keys that have one of their own, as of the latest tenure. */
+  readonly #keyFloors = new Map<string, bigint>();
   #drawnAt = { steady: -Infinity, wall: -Infinity };
   #issued = 0;
 
@@ -121,8 +123,11 @@ export class SharedLane implements Tenure {
 
   get problem(): ProxyError | undefined {
     const { failure } = this;
+    if (this.#unheard !== undefined) return this.#unheard;
     if (failure === undefined || performance.now() - failure.since < PATIENCE_MS) return undefined;
-    return failure.error instanceof ProxyError ? failure.error : new LaneLost(failure.error.message, failure.error);
+    return failure.error instanceof ProxyError
+      ? failure.error
+      : new LaneLost(failure.error.message, failure.error);
   }
 
   /** Why the database cannot be asked now, and since when; undefined while it can. */
@@ -140,7 +145,7 @@ export class SharedLane implements Tenure {
 
   /** The floor of a key as of the latest tenure; undefined when it has none of its own. */
   ownFloorOf(fingerprint: string): bigint | undefined {
-    return this.#held?.keyFloors.get(fingerprint);
+    return this.#keyFloors.get(fingerprint);
   }
 
   onChange(listener: () => void): void {
@@ -210,19 +215,23 @@ export class SharedLane implements Tenure {
     const wall = this.#parts.wallNow() - this.#drawnAt.wall;
     // The monotonic clock stands still while a machine sleeps; the wall clock does not, but it may be set.
     if (steady < FLIGHT_MS / 2 && wall < FLIGHT_MS / 2) return;
-    throw new LaneLost(`a nonce of lane ${this.name} was drawn too long ago: the process stood still, or a connection took long`);
+    throw new LaneLost(
+      `a nonce of lane ${this.name} was drawn too long ago: the process stood still, or a connection took long`,
+    );
   }
 
   /** Lifts the own floor of a key. Durable when it resolves. */
   async lift(to: bigint, fingerprint: string): Promise<void> {
     await this.#parts.database.query(LIFT_KEY, [fingerprint, to]);
-    const former = this.#held?.keyFloors.get(fingerprint) ?? 0n;
-    if (to > former) this.#held?.keyFloors.set(fingerprint, to);
+    if (to > (this.#keyFloors.get(fingerprint) ?? 0n)) this.#keyFloors.set(fingerprint, to);
   }
 
-  /** Nothing is heard of the database: what waits for its answer waits in vain. */
-  unheard(): void {
-    this.#taking?.destroy();
+  /** Nothing is heard of the database: what waits for its answer waits in vain. Without a reason it is heard again. */
+  unheard(why: string | undefined): void {
+    if ((why === undefined) === (this.#unheard === undefined)) return;
+    this.#unheard = why === undefined ? undefined : new LaneLost(why);
+    if (why !== undefined) this.#taking?.destroy();
+    this.#changed();
   }
 
   /** Gives the lane back; nothing may be under way in it. */
@@ -297,7 +306,6 @@ export class SharedLane implements Tenure {
       session,
       clock: clockAt(row.now_ms),
       before: BigInt(row.tenure),
-      keyFloors: new Map(Object.entries(row.key_floors ?? {}).map(([key, floor]) => [key, BigInt(floor)])),
       since: performance.now(),
       heartbeat: setInterval(() => void beat(session), HEARTBEAT_MS),
       isAlone,
@@ -305,6 +313,8 @@ export class SharedLane implements Tenure {
       lost: undefined,
     };
     session.onLost((error) => this.#lose(held, error));
+    for (const [key, floor] of Object.entries(row.key_floors ?? {}))
+      this.#keyFloors.set(key, max(BigInt(floor), this.#keyFloors.get(key) ?? 0n));
     this.#floor = max(this.#floor, max(BigInt(row.floor), BigInt(row.global_floor ?? 0)));
     // What we have left ourselves we know better than the row, which holds it as of our last nonce at the least.
     if (!isAlone) state()?.takeUp(this.name, row.state, held.clock);
@@ -313,7 +323,7 @@ export class SharedLane implements Tenure {
 
   async #advance(held: Held, fingerprint: string, claim: Claim): Promise<bigint> {
     const { database, run, wallNow } = this.#parts;
-    const own = held.keyFloors.get(fingerprint);
+    const own = this.#keyFloors.get(fingerprint);
     const next = max(this.#floor + 1n, BigInt(wallNow()) * NS_PER_MS);
     const isAbove = own !== undefined && own >= next;
     const tenure = held.before + 1n;
@@ -327,7 +337,7 @@ export class SharedLane implements Tenure {
     if (row === undefined) throw await this.#whyNone(held);
     held.hasDrawn = true;
     const nonce = BigInt(row.floor);
-    if (isAbove) held.keyFloors.set(fingerprint, nonce);
+    if (isAbove) this.#keyFloors.set(fingerprint, nonce);
     else this.#floor = nonce;
     return nonce;
   }

@@ -1,7 +1,7 @@
 import type { Claim } from '../answers/begun.js';
 import type { SharedState, Tenures } from '../lane/tenure.js';
 import type { Database } from '../postgres/database.js';
-import { GLOBAL, LIFT_ALL, MAKE_LANE } from './lane-row.js';
+import { GLOBAL, HIGHEST, LIFT_ALL, MAKE_LANE } from './lane-row.js';
 import type { Nonces } from './nonces.js';
 import { SharedLane, type SharedLaneParts } from './shared-lane.js';
 
@@ -9,12 +9,19 @@ export interface SharedLanesOptions extends Pick<SharedLaneParts, 'run' | 'onDra
   readonly database: Pick<Database, 'query' | 'laneSession' | 'literal'>;
   /** One lane for all keys, or one for each. */
   readonly mode: 'global' | 'key';
-  /** Nothing was heard of the database for this reason; undefined while it is heard of. */
-  readonly silence: () => string | undefined;
+  /** Nothing was heard of the database for so long, ms, and why; undefined while it is heard of. */
+  readonly silence: () => Silence | undefined;
   /** Whole ms since 1970. Default: the system's. */
   readonly wallNow?: () => number;
 }
 
+export interface Silence {
+  readonly ms: number;
+  readonly why: string;
+}
+
+/** Calls wait so long for a database that is silent, ms. */
+const PATIENCE_MS = 5_000;
 const NS_PER_MS = 1_000_000n;
 /** Kraken types nonces int64 (KRAKEN.md 1.4), as PostgreSQL does. */
 const MAX_NONCE = 2n ** 63n - 1n;
@@ -50,6 +57,12 @@ export class SharedLanes implements Nonces, Tenures {
 
   share(state: SharedState): void {
     this.#state = state;
+  }
+
+  /** Reads where the floors stand, so that they can be told before the first call. */
+  async load(): Promise<void> {
+    const [row] = await this.#options.database.query<{ floor: string | null }>(HIGHEST);
+    this.#lifted = BigInt(row?.floor ?? 0);
   }
 
   async draw(fingerprint: string, claim?: Claim): Promise<bigint> {
@@ -91,13 +104,14 @@ export class SharedLanes implements Nonces, Tenures {
 
   get problem(): string | undefined {
     for (const { failure } of this.#lanes.values()) if (failure !== undefined) return failure.error.message;
-    return this.#options.silence();
+    return this.#options.silence()?.why;
   }
 
-  /** To be called now and then: what waits for a database that is silent has to be told. */
+  /** To be called now and then: those who wait for a database that is silent have to be told. */
   check(): void {
-    if (this.#options.silence() === undefined) return;
-    for (const lane of this.#lanes.values()) lane.unheard();
+    const silence = this.#options.silence();
+    const why = silence !== undefined && silence.ms >= PATIENCE_MS ? silence.why : undefined;
+    for (const lane of this.#lanes.values()) lane.unheard(why);
   }
 
   /** Gives all lanes back. */

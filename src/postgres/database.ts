@@ -111,10 +111,11 @@ export class Database {
   }
 
   async #open(pool: pg.Pool): Promise<Session> {
-    const client = await pool.connect().catch((error: unknown) => {
+    try {
+      return new PooledSession(await pool.connect(), this.#patienceMs);
+    } catch (error) {
       throw new DatabaseError(error);
-    });
-    return new PooledSession(client, this.#patienceMs);
+    }
   }
 }
 

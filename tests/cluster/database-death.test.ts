@@ -13,8 +13,8 @@ const ROUNDS = Number(process.env.CLUSTER_DATABASE_KILLS ?? 2);
 /** The first time it is back before calls give up waiting for it, then only after all know that it is gone. */
 const AWAY_MS = [1_500, 12_000];
 
-/** A call that was not sent says so. */
-const CLEAN = new Set(['not-owner: EService:Unavailable']);
+/** Certainly not sent: the database is away, or the call has waited for it as long as calls wait. */
+const CLEAN = new Set(['not-owner: EService:Unavailable', 'queue-timeout: EService:Busy']);
 /** Longer than a statement is waited for. */
 const FROZEN_MS = 8_000;
 

@@ -19,7 +19,7 @@ withPostgres('a rolling restart', () => {
     () =>
       inCluster({ nodes: 3, config: { listen: { drainMs: 1_000 } } }, async (world) => {
         const balancer = Balancer.open(world.nodes);
-        const clients = new ClusterClients(balancer, { orders: 16, reads: 16 });
+        const clients = new ClusterClients(balancer, { orders: 6, reads: 10, pauseMs: 200 });
         world.onClose(async () => {
           await clients.stop();
           await balancer.close();

@@ -10,6 +10,7 @@ import {
   doubtOf,
   INTENT,
   newRecord,
+  oneThatIs,
   outcomeOf,
   replayed,
   replyOf,
@@ -98,7 +99,7 @@ function keepsItsPromises(createStore: () => Promise<AnswersStore>): void {
       const begun = await Promise.all(Array.from({ length: 20 }, () => begin(id)));
       const states = begun.map(({ state }) => state);
       expect(states.toSorted()).toEqual(['new', ...Array<string>(19).fill('under-way')].toSorted());
-      const record = newRecord(begun[states.indexOf('new')] as Begun);
+      const record = newRecord(oneThatIs('new', begun));
       await record.written;
       await record.answered(replyOf('one'));
       for (const one of begun)

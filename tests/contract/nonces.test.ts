@@ -21,7 +21,7 @@ const HOUR_MS = 3_600_000;
 interface Process {
   readonly nonces: Nonces;
   /** Draws in the turn of a call, and does something before it ends. */
-  draw(key: string, inTurn?: (nonce: bigint) => Promise<void>): Promise<bigint>;
+  readonly draw: (key: string, inTurn?: (nonce: bigint) => Promise<void>) => Promise<bigint>;
   /** Ends it at once: nothing is written any more. */
   crash(): Promise<void>;
 }
@@ -114,7 +114,9 @@ class PostgresPlace implements Place {
   }
 
   async durable(key?: string): Promise<bigint> {
-    const [own] = await this.#sql(`SELECT floor FROM kraken_proxy.key_floor WHERE fingerprint = '${key ?? ''}'`);
+    const [own] = await this.#sql(
+      `SELECT floor FROM kraken_proxy.key_floor WHERE fingerprint = '${key ?? ''}'`,
+    );
     const [all] = await this.#sql("SELECT floor FROM kraken_proxy.lane WHERE name = 'global'");
     return BigInt(own?.floor ?? all?.floor ?? 0);
   }

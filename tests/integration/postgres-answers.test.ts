@@ -5,6 +5,7 @@ import {
   doubtOf,
   INTENT,
   newRecord,
+  oneThatIs,
   outcomeOf,
   replayed,
   replyOf,
@@ -110,8 +111,7 @@ withPostgres('two nodes that share their answers', () => {
       else await record.leaveInDoubt(INTENT);
       const begun = await Promise.all([one, other, one, other, one, other].map((node) => begin(node)));
       expect(statesOf(begun)).toEqual(['in-doubt', ...Array<string>(5).fill('under-way')]);
-      const doubt = begun.find(({ state }) => state === 'in-doubt');
-      await doubtOf(doubt as Begun).record.answered(replyOf('found'));
+      await doubtOf(oneThatIs('in-doubt', begun)).record.answered(replyOf('found'));
       for (const waiting of begun)
         if (waiting.state === 'under-way') expect((await waiting.outcome)?.body.toString()).toBe('found');
     },
@@ -137,6 +137,16 @@ withPostgres('two nodes that share their answers', () => {
       expect(replayed(await begin(other))).toBe('decided');
     },
   );
+
+  it('a node that hears that another has taken its call over asks anew, and gets what that one found', async () => {
+    const frozen = newRecord(await begin(one));
+    await store.die(one);
+    const doubt = doubtOf(await begin(other));
+    frozen.forget();
+    const waiting = outcomeOf(await begin(one));
+    await doubt.record.answered(replyOf('decided'));
+    expect((await waiting)?.body.toString()).toBe('decided');
+  });
 
   it('a record names the row that has to be its own when it is sent', async () => {
     const { claim } = newRecord(await begin(one));
@@ -241,7 +251,7 @@ withPostgres('two nodes that share their answers', () => {
         // What its own node says later is not heard.
         if (how === 'dead')
           expect(await record.answered(replyOf('late'))).toMatchObject({ code: 'not-owner' });
-        const doubt = doubtOf(begun.find(({ state }) => state === 'in-doubt') as Begun);
+        const doubt = doubtOf(oneThatIs('in-doubt', begun));
         await doubt.record.answered(replyOf('found'));
         // One of those who waited gets it; the others are calls of their own.
         const outcomes = begun.filter(({ state }) => state === 'under-way').map(outcomeOf);

@@ -1,6 +1,6 @@
 import { Holds, type Hold } from '../../src/holds/holds.js';
 import { PostgresHolds } from '../../src/holds/postgres-holds.js';
-import { Database } from '../../src/postgres/database.js';
+import { Database, type Session } from '../../src/postgres/database.js';
 import { Secret } from '../../src/secret.js';
 import { PostgresServer, withPostgres } from '../support/postgres.js';
 import { until } from '../support/until.js';
@@ -137,17 +137,39 @@ withPostgres('holds of several nodes', () => {
   it('a node that froze in the middle of a change keeps the others waiting no longer than 2 s', async () => {
     const database = new Database({ url: new Secret(url), lanes: 1 });
     databases.push(database);
-    const frozen = await database.session();
-    const lost = new Promise<void>((resolve) => frozen.onLost(() => resolve()));
-    await frozen.query(
-      `BEGIN; SET LOCAL idle_in_transaction_session_timeout = 2000;
-       LOCK TABLE kraken_proxy.hold IN SHARE ROW EXCLUSIVE MODE`,
-    );
+    let goOn = (): void => undefined;
+    const gate = new Promise<void>((resolve) => (goOn = resolve));
+    let isFrozen = false;
+    const frozen = await PostgresHolds.open({
+      database: {
+        query: (...asked) => database.query(...asked),
+        async session() {
+          const session = await database.session();
+          return {
+            ...{
+              onLost: () => undefined,
+              release: () => session.release(),
+              destroy: () => session.destroy(),
+            },
+            async query<Row>(...asked: Parameters<Session['query']>) {
+              if (asked[0] === 'COMMIT') {
+                isFrozen = true;
+                await gate;
+              }
+              return await session.query<Row>(...asked);
+            },
+          };
+        },
+      },
+    });
+    const lost = frozen.change({ lifted: [], set: [freeze('alice')] });
+    await until(() => isFrozen);
     const store = await PostgresHolds.open({ database });
     const began = performance.now();
     await store.change({ lifted: [], set: [pause()] });
     expect(performance.now() - began).toBeLessThan(4_000);
-    await lost;
-    frozen.destroy();
+    goOn();
+    await expect(lost).rejects.toMatchObject({ code: 'not-owner' });
+    expect((await PostgresHolds.open({ database })).former).toEqual([pause()]);
   });
 });

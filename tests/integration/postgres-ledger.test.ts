@@ -70,13 +70,33 @@ withPostgres('the ledger of the day of several nodes', () => {
   const locks = async (): Promise<number> =>
     (await server.query<object>(url, `SELECT FROM pg_locks WHERE locktype = 'advisory'`)).length;
 
-  it('100 reservations at two nodes at once fill the day to its limit and never pass it', async () => {
-    const both = [open(), open()] as const;
-    const many = Array.from({ length: 100 }, (_, index) => reserve(both[index % 2 ? 0 : 1], '3'));
+  it('100 reservations at five nodes at once fill the day to its limit and never pass it', async () => {
+    const nodes = Array.from({ length: 5 }, () => open());
+    const many = Array.from({ length: 20 }, () => nodes.map((node) => reserve(node, '3'))).flat();
     const taken = (await Promise.all(many)).filter((one) => one !== undefined);
     expect(taken).toHaveLength(33);
-    expect([await spent(both[0]), await spent(both[1]), await count()]).toEqual(['99', '99', 33]);
-    expect(await locks()).toBe(0);
+    expect(await Promise.all(nodes.map(spent))).toEqual(nodes.map(() => '99'));
+    expect([await count(), await locks()]).toEqual([33, 0]);
+  });
+
+  it('one that is not committed yet has its room already', async () => {
+    let goOn = (): void => undefined;
+    const gate = new Promise<void>((resolve) => (goOn = resolve));
+    let isInserted = false;
+    const slow = openWith(async (_, text, healthy) => {
+      if (text === 'COMMIT') {
+        isInserted = true;
+        await gate;
+      }
+      return await healthy();
+    });
+    const first = reserve(slow, '60');
+    await until(() => isInserted);
+    const second = reserve(open(), '60');
+    await until(async () => (await locks()) === 2); // one has it, one waits
+    goOn();
+    expect(await first).toBeDefined();
+    expect(await second).toBeUndefined();
   });
 
   it('room that one node gives back is the others’ to take', async () => {

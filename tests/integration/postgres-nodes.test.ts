@@ -103,13 +103,15 @@ withPostgres('nodes', () => {
   it('a beat under way at the close does not bring the row back', async () => {
     let goOn = (): void => undefined;
     const gate = new Promise<void>((resolve) => (goOn = resolve));
-    let beats = 0;
+    let [beats, ended] = [0, 0];
     const database = new Database({ url: new Secret(url), lanes: 1 });
     databases.push(database);
     const slow: Pick<Database, 'query'> = {
       async query<Row>(...asked: Parameters<Database['query']>) {
         if (++beats === 2) await gate;
-        return await database.query<Row>(...asked);
+        const rows = await database.query<Row>(...asked);
+        ended++;
+        return rows;
       },
     };
     const nodes = await open('first', { database: slow });
@@ -117,6 +119,7 @@ withPostgres('nodes', () => {
     const closed = nodes.close();
     goOn();
     await closed;
+    await until(() => ended === 3); // two beats and the end
     expect(await rows()).toEqual([]);
   });
 

@@ -144,7 +144,7 @@ withPostgres('a PostgreSQL server for tests', () => {
       if (run === undefined) throw new Error('no row');
       expect(existsSync(`/proc/${run.pid}`)).toBe(true);
       await own.query(own.url(), `ALTER SYSTEM SET shared_preload_libraries = 'no_such_library'`);
-      await own.kill();
+      await own.stop();
       expect(existsSync(`/proc/${run.pid}`)).toBe(false);
       await expect(own.restart()).rejects.toThrow(/has not started[^]*no_such_library/);
       await own.remove();

@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { Lane } from '../../src/lane/lane.js';
 import { StartupWindow } from '../../src/lane/startup.js';
-import type { LaneState, SharedClock } from '../../src/lane/tenure.js';
+import type { LaneState } from '../../src/lane/tenure.js';
 import { TakenOver } from '../../src/nonce/nonces.js';
 import { LaneLost } from '../../src/nonce/shared-lane.js';
 import { SharedLanes } from '../../src/nonce/shared-lanes.js';
@@ -43,7 +43,7 @@ class TestNode {
       ...(wallNow === undefined ? {} : { wallNow }),
     });
     this.lanes.share({
-      takeUp: (_lane: string, left: LaneState, _clock: SharedClock) => void this.takenUp.push(left),
+      takeUp: (_, left) => void this.takenUp.push(left),
       leave: () => this.state,
     });
     this.lane = this.open(mode === 'global' ? 'global' : KEY);
@@ -93,7 +93,8 @@ withPostgres('a lane that nodes share', () => {
     return made;
   }
 
-  const sql = async (text: string): Promise<readonly Record<string, unknown>[]> => await server.query(url, text);
+  const sql = async (text: string): Promise<readonly Record<string, unknown>[]> =>
+    await server.query(url, text);
 
   it('is one node’s at a time: no two calls at once, and nonces rise in the order of the calls', async () => {
     const all = [node(), node(), node(), node()];
@@ -112,7 +113,7 @@ withPostgres('a lane that nodes share', () => {
     expect(most).toBe(1);
     expect(nonces).toHaveLength(200);
     expect(nonces.every((nonce, index) => index === 0 || nonce > (nonces[index - 1] ?? 0n))).toBe(true);
-    const tenures = (await sql('SELECT tenure FROM kraken_proxy.lane'))[0]?.['tenure'];
+    const tenures = (await sql('SELECT tenure FROM kraken_proxy.lane'))[0]?.tenure;
     expect(Number(tenures)).toBeGreaterThan(3); // they took turns
   }, 30_000);
 
@@ -122,7 +123,7 @@ withPostgres('a lane that nodes share', () => {
     await one.call(); // from here on it knows that it is alone
     for (let i = 0; i < 20; i++) await one.call();
     const [row] = await sql('SELECT tenure FROM kraken_proxy.lane');
-    expect(Number(row?.['tenure'])).toBeLessThan(12);
+    expect(Number(row?.tenure)).toBeLessThan(12);
   });
 
   it('a nonce is durable before it is handed out, and above the clock of node and database', async () => {

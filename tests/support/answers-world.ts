@@ -43,3 +43,10 @@ export function outcomeOf(begun: Begun): Promise<StoredReply | undefined> {
   if (begun.state !== 'under-way') throw new Error(`it is ${begun.state}`);
   return begun.outcome;
 }
+
+/** The first of these that is in that state. */
+export function oneThatIs(state: Begun['state'], begun: readonly Begun[]): Begun {
+  const found = begun.find((one) => one.state === state);
+  if (found === undefined) throw new Error(`none of them is ${state}`);
+  return found;
+}

@@ -35,6 +35,15 @@ export interface Good {
   readonly node: ClusterNode;
 }
 
+export interface ClientOptions {
+  /** Programs that place orders. */
+  readonly orders: number;
+  /** Programs that read. */
+  readonly reads: number;
+  /** Between two calls of a program, ms. Default 0. */
+  readonly pauseMs?: number;
+}
+
 /**
  * Programs that call a cluster through a load balancer, one call after the other, until they are stopped. Some place
  * orders with a client id each, and repeat one with the same id, wherever it is led then, until they are told what
@@ -48,12 +57,14 @@ export class ClusterClients {
   /** How calls were lost, and how often. */
   readonly lost = new Map<string, number>();
   readonly #balancer: Balancer;
+  readonly #pauseMs: number;
   readonly #running: Promise<void>[];
   #isStopped = false;
   #ids = 0;
 
-  constructor(balancer: Balancer, { orders, reads }: { orders: number; reads: number }) {
+  constructor(balancer: Balancer, { orders, reads, pauseMs = 0 }: ClientOptions) {
     this.#balancer = balancer;
+    this.#pauseMs = pauseMs;
     this.#running = [
       ...Array.from({ length: orders }, () => this.#placeOrders()),
       ...Array.from({ length: reads }, () => this.#read()),
@@ -76,22 +87,24 @@ export class ClusterClients {
       const id = `c-${String(this.#ids++).padStart(6, '0')}`;
       const order: PlacedOrder = { id, askedAt: Date.now(), attempts: [] };
       this.orders.push(order);
-      await this.#settle(order);
+      await this.settle(order);
+      await delay(this.#pauseMs);
     }
   }
 
-  async #settle(order: PlacedOrder): Promise<void> {
+  /** Places an order, or asks what became of it, until that is told. */
+  async settle(order: PlacedOrder): Promise<void> {
     const fields = { pair: 'XBTUSD', type: 'buy', ordertype: 'market', volume: '0.0001' };
     const over = performance.now() + PATIENCE_MS;
     while (performance.now() < over) {
       const answered = await this.#call('AddOrder', { ...fields, cl_ord_id: order.id });
       if (answered instanceof LostCall) {
-        order.attempts.push(answered.message);
+        order.attempts.push(`${new Date().toISOString()} ${answered.message}`);
         await delay(AGAIN_MS);
         continue;
       }
       const { node, code, error, result } = answered;
-      order.attempts.push(`${node.name}: ${code} ${error.join()}`);
+      order.attempts.push(`${new Date().toISOString()} ${node.name}: ${code} ${error.join()}`);
       if (error.length === 0) order.txid = (result as { txid: string[] }).txid[0] ?? '';
       else if (!NOT_SENT.has(code) && code !== 'outcome-unknown') order.refusal = error.join();
       order.toldAt = Date.now();
@@ -103,7 +116,8 @@ export class ClusterClients {
   async #read(): Promise<void> {
     while (!this.#isStopped) {
       const answered = await this.#call('Balance', {});
-      if (answered instanceof LostCall || answered.error.length > 0) await delay(AGAIN_MS);
+      const isGood = !(answered instanceof LostCall) && answered.error.length === 0;
+      await delay(isGood ? this.#pauseMs : AGAIN_MS);
     }
   }
 

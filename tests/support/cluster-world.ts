@@ -230,6 +230,7 @@ export class ClusterWorld {
   }
 
   async close(): Promise<void> {
+    this.#keepLogs();
     const failed: unknown[] = [];
     for (const cleanup of [
       ...this.#cleanups.reverse(),
@@ -242,13 +243,24 @@ export class ClusterWorld {
     if (failed.length > 0) throw failed[0];
   }
 
+  /** `CLUSTER_LOGS=<folder>` keeps what the nodes have logged and what Kraken received. */
+  #keepLogs(): void {
+    const folder = process.env.CLUSTER_LOGS;
+    if (folder === undefined) return;
+    mkdirSync(folder, { recursive: true });
+    const lines = (all: readonly object[]): string => all.map((one) => `${JSON.stringify(one)}\n`).join('');
+    for (const { name, log } of this.nodes) writeFileSync(join(folder, `${name}.log`), lines(log));
+    const received = this.sandbox.received.map((call) => ({ ...call, rawBody: call.rawBody.toString() }));
+    writeFileSync(join(folder, 'kraken.log'), lines(received));
+  }
+
   #add(index: number, shared: ConfigParts | undefined, options: NodeOptions, databaseUrl: string): void {
     const name = `node-${index + 1}`;
     const folder = join(this.folder, name);
     mkdirSync(folder);
     const parts = { ...shared, ...options.config };
     const config = {
-      ...testConfig(options.upstream ?? this.sandbox.url, { queue: { maxWaitMs: 20_000 }, ...parts }),
+      ...testConfig(options.upstream ?? this.sandbox.url, parts),
       nonce: { store: 'postgres', url: { env: 'DATABASE_URL' } },
     };
     const file = join(folder, 'proxy.config.json');

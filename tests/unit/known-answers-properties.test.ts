@@ -146,7 +146,7 @@ class World {
     if (how === 'answered') written = record.answered(REPLY);
     else if (how === 'done') written = record.answered(HUGE);
     else if (how === 'forget') record.forget();
-    else if (how === 'in-doubt') record.leaveInDoubt(INTENT);
+    else if (how === 'in-doubt') void record.leaveInDoubt(INTENT);
     else written = record.update(INTENT);
     if (how !== 'update') {
       model.states = new Set([after]);

@@ -129,11 +129,11 @@ describe.each(['key', 'order'] as const)('a call with an id of its own (%s)', (k
     const record = newRecord(answers.begin(id, INTENT));
     const waiting = outcomeOf(answers.begin(id, INTENT));
     await record.written;
-    record.leaveInDoubt({ ...INTENT, sentAt: clock });
+    void record.leaveInDoubt({ ...INTENT, sentAt: clock });
     expect(await waiting).toBeUndefined();
     const doubt = doubtOf(answers.begin(id, INTENT));
     expect(doubt.intent).toEqual({ ...INTENT, sentAt: clock });
-    doubt.record.leaveInDoubt({ ...INTENT, until: 7 });
+    void doubt.record.leaveInDoubt({ ...INTENT, until: 7 });
     await answers.close();
     const next = await open();
     expect(doubtOf(next.begin(id, INTENT)).intent.until).toBe(7);
@@ -162,7 +162,7 @@ describe.each(['key', 'order'] as const)('a call with an id of its own (%s)', (k
     await record.written;
     await record.answered(replyOf('one'));
     record.forget();
-    record.leaveInDoubt(INTENT);
+    void record.leaveInDoubt(INTENT);
     await record.answered(replyOf('two'));
     await record.update(INTENT);
     expect(replayed(answers.begin(id, INTENT))).toBe('one');
@@ -185,7 +185,7 @@ describe.each(['key', 'order'] as const)('a call with an id of its own (%s)', (k
     await answer(answers, 'one', { kind, id: 'a' });
     const record = newRecord(answers.begin(callId({ kind, id: 'b' }), INTENT));
     await record.written;
-    record.leaveInDoubt(INTENT);
+    void record.leaveInDoubt(INTENT);
     clock += DAY_MS - 1;
     const next = await open();
     expect(replayed(next.begin(callId({ kind, id: 'a' }), INTENT))).toBe('one');
@@ -365,7 +365,7 @@ describe('a call without an id', () => {
     async (way) => {
       const answers = await open();
       if (way === 'doubtful') answers.doubtful(id, INTENT);
-      else newRecord(answers.begin(id, INTENT)).leaveInDoubt(INTENT);
+      else void newRecord(answers.begin(id, INTENT)).leaveInDoubt(INTENT);
       expect(answers.count).toBe(1);
       expect(answers.begin(callId({ kind: 'body', id: '', digest: 'd2' }), INTENT).state).toBe('new');
       const doubt = doubtOf(answers.begin(id, { ...INTENT, until: 1 }));
@@ -386,7 +386,7 @@ describe('a call without an id', () => {
     const record = answers.lost(id, INTENT);
     expect([answers.hasBodies, answers.has(id)]).toEqual([true, true]);
     const waiting = outcomeOf(answers.begin(id, INTENT));
-    record.leaveInDoubt({ ...INTENT, until: 3 });
+    void record.leaveInDoubt({ ...INTENT, until: 3 });
     expect(await waiting).toBeUndefined();
     const doubt = doubtOf(answers.begin(id, INTENT));
     expect(doubt.intent.until).toBe(3);
@@ -422,7 +422,7 @@ describe('a call without an id', () => {
     answers.doubtful(id, INTENT);
     const { record } = doubtOf(answers.begin(id, INTENT));
     const waiting = outcomeOf(answers.begin(id, INTENT));
-    record.leaveInDoubt({ ...INTENT, until: 2 });
+    void record.leaveInDoubt({ ...INTENT, until: 2 });
     expect(await waiting).toBeUndefined();
     expect(doubtOf(answers.begin(id, INTENT)).intent.until).toBe(2);
   });
@@ -466,7 +466,7 @@ describe('a call without an id', () => {
     expect(answers.begin(id, INTENT).state).toBe('new');
     answers.doubtful(id, INTENT);
     clock += 10 * MINUTE_MS - 1;
-    doubtOf(answers.begin(id, INTENT)).record.leaveInDoubt(INTENT);
+    void doubtOf(answers.begin(id, INTENT)).record.leaveInDoubt(INTENT);
     clock += 10 * MINUTE_MS;
     expect(answers.begin(id, INTENT).state).toBe('new');
     answers.doubtful(id, INTENT);
@@ -499,7 +499,7 @@ describe('bounds', () => {
     const refusal = thrownBy(() => {
       for (; open_ < 100; open_++) {
         const record = newRecord(answers.begin(callId({ id: `k${open_}` }), INTENT));
-        if (open_ % 2 === 0) record.leaveInDoubt(INTENT);
+        if (open_ % 2 === 0) void record.leaveInDoubt(INTENT);
       }
     });
     expect(refusal).toMatchObject(refused);
@@ -523,7 +523,7 @@ describe('bounds', () => {
   it('what is older than a day leaves memory and file without being asked for', async () => {
     const answers = await open();
     for (let index = 0; index < 2_500; index++) {
-      newRecord(answers.begin(callId({ id: `k${index}` }), INTENT)).leaveInDoubt(INTENT);
+      void newRecord(answers.begin(callId({ id: `k${index}` }), INTENT)).leaveInDoubt(INTENT);
     }
     clock += DAY_MS;
     for (let index = 0; index < 3; index++) newRecord(answers.begin(callId({ id: `new${index}` }), INTENT));
