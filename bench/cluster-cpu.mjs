@@ -15,7 +15,9 @@ export function processesIn(folder) {
 export function ownProxies() {
   return processes().filter((pid) => {
     if (Number(statOf(pid)?.[PARENT]) !== process.pid) return false;
-    return unlessGone(() => readFileSync(`/proc/${pid}/cmdline`, 'latin1'))?.includes('main.js\0serve') === true;
+    return (
+      unlessGone(() => readFileSync(`/proc/${pid}/cmdline`, 'latin1'))?.includes('main.js\0serve') === true
+    );
   });
 }
 

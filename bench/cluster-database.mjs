@@ -30,7 +30,9 @@ export class BenchDatabase {
   static async start() {
     register('./cluster-typescript.mjs', import.meta.url);
     const { PostgresServer } = await import('../tests/support/postgres.js');
-    const server = await PostgresServer.start({ settings: { max_connections: '600', shared_buffers: '128MB' } });
+    const server = await PostgresServer.start({
+      settings: { max_connections: '600', shared_buffers: '128MB' },
+    });
     try {
       const url = await server.freshDatabase({ migrated: false });
       const main = fileURLToPath(new URL('../dist/main.js', import.meta.url));

@@ -1,7 +1,7 @@
 /**
  * Child process: what one database can do at most. Sends the proxy's own statements for so many lanes at once, without
  * any proxy or upstream in between. Takes `{ lanes, ms, whole }`: whether each nonce is a tenure of its own (take, draw,
- * give) or a draw alone. Answers `{ measured: { perSecond, latencies } }`, ms each, or `{ failed }`.
+ * give) or a draw alone. Answers `{ measured: { calls, seconds, latencies } }`, ms each, or `{ failed }`.
  */
 import pg from 'pg';
 import { DRAW, giveStatement, MAKE_LANE, takeStatement, TENURE } from '../dist/nonce/lane-row.js';
@@ -68,7 +68,7 @@ async function carryOut({ lanes, ms, whole }) {
         }
       }),
     );
-    return { perSecond: latencies.length / ((performance.now() - start) / 1_000), latencies };
+    return { calls: latencies.length, seconds: (performance.now() - start) / 1_000, latencies };
   } finally {
     await Promise.all(busy.map((lane) => lane.close()));
   }

@@ -10,15 +10,21 @@ import { botKeys, CALL_PATH } from './bots.mjs';
 /**
  * @typedef {object} Order
  * @property {string[]} urls
- * @property {(readonly [url: number, key: number])[][]} clients Each makes one call after the other, each at the next of
- *   its places: which url, and for which key. It has a connection to each url.
+ * @property {Caller[]} clients
  * @property {boolean} signs Whether the clients sign like bots do, or leave it to a proxy.
- * @property {number} [pauseMs] After each call.
  * @property {number} ms
  */
 /**
+ * Makes one call after the other, each at the next of its places; it has a connection to each url.
+ * @typedef {object} Caller
+ * @property {(readonly [url: number, key: number])[]} places Which url, and for which key.
+ * @property {number} [pauseMs] After each call.
+ * @property {boolean} [isScenery] It keeps others waiting; how long it waits itself is not of interest.
+ */
+/**
  * @typedef {object} Measured
- * @property {number} perSecond
+ * @property {number} calls Of all clients.
+ * @property {number} seconds
  * @property {number[]} latencies ms
  */
 
@@ -60,26 +66,28 @@ async function call(connection, at, signs) {
  * @param {Order} order
  * @returns {Promise<Measured>}
  */
-async function carryOut({ urls, clients, signs, pauseMs, ms }) {
+async function carryOut({ urls, clients, signs, ms }) {
   const connections = clients.map(() => urls.map((url) => new Client(url, { keepAliveTimeout: 60_000 })));
   /** @type {number[]} */
   const latencies = [];
+  let calls = 0;
   const start = performance.now();
   try {
     await Promise.all(
-      clients.map(async (places, client) => {
+      clients.map(async ({ places, pauseMs, isScenery }, client) => {
         for (let at = 0; ; at++) {
           const [url, key] = places[at % places.length] ?? [0, 0];
           const connection = connections[client]?.[url];
           const sent = performance.now();
           if (sent - start >= ms || connection === undefined) return;
           await call(connection, key, signs);
-          latencies.push(performance.now() - sent);
+          calls++;
+          if (isScenery !== true) latencies.push(performance.now() - sent);
           if (pauseMs !== undefined) await delay(pauseMs);
         }
       }),
     );
-    return { perSecond: latencies.length / ((performance.now() - start) / 1_000), latencies };
+    return { calls, seconds: (performance.now() - start) / 1_000, latencies };
   } finally {
     await Promise.all(connections.flat().map((connection) => connection.destroy()));
   }

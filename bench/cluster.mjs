@@ -17,13 +17,14 @@ import { killAll, openChild, RunningProxy } from './processes.mjs';
 import { median, quantile } from './stats.mjs';
 
 /** @typedef {import('./cluster-load.mjs').Order} Order */
-/** @typedef {Order['clients'][number]} Places */
+/** @typedef {import('./cluster-load.mjs').Caller} Caller */
+/** @typedef {import('./cluster-load.mjs').Measured} Measured */
 
 const { values: options } = parseArgs({
   options: { quick: { type: 'boolean', default: false } },
 });
-const full = { rounds: 3, ms: 2_500, warmMs: 3_000, countMs: 3_000, mostMs: 2_500, limitMs: 420_000 };
-const quick = { rounds: 1, ms: 800, warmMs: 600, countMs: 1_000, mostMs: 600, limitMs: 120_000 };
+const full = { rounds: 3, ms: 2_500, warmMs: 6_000, countMs: 2_500, mostMs: 2_500, limitMs: 600_000 };
+const quick = { rounds: 1, ms: 600, warmMs: 600, countMs: 600, mostMs: 400, limitMs: 240_000 };
 const plan = options.quick ? quick : full;
 const folder = mkdtempSync(join(tmpdir(), 'kraken-signing-proxy-cluster-'));
 
@@ -39,6 +40,8 @@ const CROWD = 200;
 const WALKERS = 10;
 /** A call that comes so long after the one before finds the lane given back, ms. */
 const APART_MS = 60;
+/** A guest at a key that another node is busy with, ms. */
+const GUEST_MS = 150;
 const LANES_AT_ONCE = [1, 8, 32, 64];
 
 /** A config with all keys. `connections`: one a lane, so that lanes wait for each other nowhere. */
@@ -51,6 +54,10 @@ function configOf(/** @type {number} */ first, /** @type {object} */ nonce) {
     defaultAccount: keys[0]?.account,
     pacing: { costs: { Balance: 0 }, merge: false },
     journal: { enabled: false },
+    // It would ask about 100 keys, one after the other, while the bench measures.
+    doctor: { enabled: false },
+    // On a slow machine 200 clients wait long for each other.
+    queue: { maxWaitMs: 60_000 },
   };
 }
 
@@ -77,7 +84,7 @@ async function openWorld() {
 /** Whom clients call: the upstream itself, the one node with its state in a file, or so many nodes that share theirs. */
 class Route {
   /**
-   * @param {string} name
+   * @param {RouteName} name
    * @param {readonly string[]} urls
    * @param {number} first The first of its keys.
    */
@@ -95,40 +102,48 @@ class Route {
    * A client that stays with a node and a key.
    * @param {number} node
    * @param {number} key
-   * @returns {Places}
+   * @returns {Caller}
    */
   stays(node, key) {
-    return [[node % this.urls.length, this.first + (key % KEYS)]];
+    return { places: [[node % this.urls.length, this.first + (key % KEYS)]] };
   }
 
   /**
    * A client that calls for each of these keys in turn, each time through another node than the time before.
    * @param {number} from
    * @param {number} keys
-   * @returns {Places}
+   * @returns {Caller}
    */
   walks(from, keys) {
-    return this.urls.flatMap((_, round) =>
-      Array.from(
-        { length: keys },
-        (_, key) => /** @type {const} */ ([(key + round) % this.urls.length, this.first + from + key]),
-      ),
-    );
+    const round = (/** @type {number} */ at) =>
+      Array.from({ length: keys }, (_, key) => this.#place(key + at, from + key));
+    return { places: this.urls.flatMap((_, at) => round(at)) };
+  }
+
+  /**
+   * @param {number} node
+   * @param {number} key
+   */
+  #place(node, key) {
+    return /** @type {const} */ ([node % this.urls.length, this.first + key]);
   }
 }
 
 /** The loads, by name: who calls what. */
 const LOADS = {
-  /** One key, whose lane is always wanted by all nodes. A client of Kraken's own sends one call at a time by itself. */
-  oneBusy: (/** @type {Route} */ route) => {
-    const clients = route.signs ? 1 : PER_NODE * route.urls.length;
-    return Array.from({ length: clients }, (_, at) => route.stays(at, 0));
-  },
+  /** One key, whose lane is always wanted by all nodes. */
+  oneBusy: (/** @type {Route} */ route) =>
+    Array.from({ length: PER_NODE * route.urls.length }, (_, at) => route.stays(at, 0)),
   /** One key, nobody to wait for: what a call costs, and the lane's way from node to node. */
   oneCalm: (/** @type {Route} */ route) => [route.walks(0, 1)],
   /** One key, one client a node: the others' calls are waited for. */
   oneEach: (/** @type {Route} */ route) => route.urls.map((_, node) => route.stays(node, 0)),
-  /** 100 keys, two clients each, at different nodes. */
+  /** One key, with which one node is busy, and now and then a call through another. */
+  oneGuest: (/** @type {Route} */ route) => [
+    ...Array.from({ length: PER_NODE }, () => ({ ...route.stays(0, 0), isScenery: true })),
+    { ...route.stays(1, 0), pauseMs: GUEST_MS },
+  ],
+  /** 100 keys, two clients each, at different nodes. Whoever signs for himself has a key for himself. */
   manyBusy: (/** @type {Route} */ route) => {
     const clients = route.signs ? KEYS : CROWD;
     return Array.from({ length: clients }, (_, at) => route.stays(at, Math.floor((at * KEYS) / clients)));
@@ -138,7 +153,17 @@ const LOADS = {
     Array.from({ length: WALKERS }, (_, at) => route.walks((at * KEYS) / WALKERS, KEYS / WALKERS)),
 };
 
+/** Which loads say something about a route. */
+const LOADS_OF = {
+  direct: /** @type {const} */ (['oneCalm', 'manyBusy', 'manyCalm']),
+  file: /** @type {const} */ (['oneBusy', 'oneCalm', 'manyBusy', 'manyCalm']),
+  one: /** @type {const} */ (['oneBusy', 'oneCalm', 'manyBusy', 'manyCalm']),
+  two: /** @type {const} */ (['oneBusy', 'oneCalm', 'oneEach', 'oneGuest', 'manyBusy', 'manyCalm']),
+  four: /** @type {const} */ (['oneBusy', 'oneCalm', 'oneEach', 'manyBusy', 'manyCalm']),
+};
+
 /** @typedef {keyof typeof LOADS} Load */
+/** @typedef {keyof typeof LOADS_OF} RouteName */
 
 const LOAD_NAMES = /** @type {Load[]} */ (Object.keys(LOADS));
 
@@ -149,7 +174,30 @@ const LOAD_NAMES = /** @type {Load[]} */ (Object.keys(LOADS));
 async function load({ clients }, order) {
   const { measured, failed } = await clients.ask(order);
   if (failed !== undefined) throw new Error(`${order.urls.join()}: ${failed}`);
-  return /** @type {import('./cluster-load.mjs').Measured} */ (measured);
+  return /** @type {Measured} */ (measured);
+}
+
+/**
+ * What the database and the proxies do meanwhile.
+ * @template Result
+ * @param {World} world
+ * @param {() => Promise<Result>} use
+ */
+async function meanwhile({ database }, use) {
+  const proxies = ownProxies();
+  const look = async () => ({
+    writes: await database.writes(),
+    databaseSeconds: database.cpuSeconds(),
+    proxySeconds: cpuSeconds(proxies),
+  });
+  const before = await look();
+  const result = await use();
+  const after = await look();
+  return {
+    ...{ result, writes: after.writes - before.writes },
+    databaseSeconds: after.databaseSeconds - before.databaseSeconds,
+    proxySeconds: after.proxySeconds - before.proxySeconds,
+  };
 }
 
 /**
@@ -160,32 +208,42 @@ async function load({ clients }, order) {
  * @param {number} ms
  */
 async function spend(world, route, name, ms) {
-  const { database } = world;
-  const proxies = ownProxies();
-  const before = { writes: await database.writes(), database: database.cpuSeconds(), proxies: cpuSeconds(proxies) };
   const order = { urls: [...route.urls], clients: LOADS[name](route), signs: route.signs, ms };
-  const { perSecond, latencies } = await load(world, order);
-  return {
-    ...{ perSecond, latencies, calls: latencies.length },
-    writes: (await database.writes()) - before.writes,
-    databaseSeconds: database.cpuSeconds() - before.database,
-    proxySeconds: cpuSeconds(proxies) - before.proxies,
-  };
+  const { result, ...spent } = await meanwhile(world, () => load(world, order));
+  return { ...result, ...spent };
 }
 
 /** @typedef {Awaited<ReturnType<typeof spend>>} Spent */
 
 /**
+ * What is spent when nobody calls, in a second.
+ * @param {World} world
+ */
+async function measureIdle(world) {
+  const seconds = (2 * plan.countMs) / 1_000;
+  const { writes, databaseSeconds, proxySeconds } = await meanwhile(world, () => delay(seconds * 1_000));
+  return {
+    writes: writes / seconds,
+    databaseSeconds: databaseSeconds / seconds,
+    proxySeconds: proxySeconds / seconds,
+  };
+}
+
+/** @typedef {Awaited<ReturnType<typeof measureIdle>>} Idle */
+
+/**
  * Every load over every route in turn, round after round, so that whatever else the machine does hits all alike.
  * @param {World} world
  * @param {readonly Route[]} routes
+ * @param {Idle} idle
  */
-async function measureLoads(world, routes) {
+async function measureLoads(world, routes, idle) {
   /** @type {Map<string, Spent[]>} */
   const samples = new Map();
   for (let round = 0; round < plan.rounds; round++) {
     for (const name of LOAD_NAMES) {
       for (const route of routes) {
+        if (!(/** @type {readonly Load[]} */ (LOADS_OF[route.name]).includes(name))) continue;
         const at = `${route.name} ${name}`;
         const all = samples.get(at) ?? [];
         samples.set(at, all);
@@ -193,67 +251,67 @@ async function measureLoads(world, routes) {
       }
     }
   }
-  return (/** @type {string} */ route, /** @type {Load} */ name) => summary(samples.get(`${route} ${name}`) ?? []);
+  return (/** @type {RouteName} */ route, /** @type {Load} */ name) =>
+    summary(samples.get(`${route} ${name}`) ?? [], idle);
 }
 
-/** @param {readonly Spent[]} rounds */
-function summary(rounds) {
+/**
+ * @param {readonly Spent[]} rounds
+ * @param {Idle} idle
+ */
+function summary(rounds, idle) {
   const latencies = rounds.flatMap((one) => one.latencies);
-  const calls = latencies.length;
-  const perCall = (/** @type {(one: Spent) => number} */ of) =>
-    rounds.reduce((sum, one) => sum + of(one), 0) / calls;
+  const sum = (/** @type {(one: Spent) => number} */ of) => rounds.reduce((total, one) => total + of(one), 0);
+  const [calls, seconds] = [sum((one) => one.calls), sum((one) => one.seconds)];
+  const perCall = (/** @type {keyof Idle} */ what) =>
+    Math.max(0, sum((one) => one[what]) - idle[what] * seconds) / calls;
   return {
-    perSecond: median(rounds.map((one) => one.perSecond)),
+    perSecond: median(rounds.map((one) => one.calls / one.seconds)),
     p50: quantile(latencies, 0.5),
     p99: quantile(latencies, 0.99),
-    writes: perCall((one) => one.writes),
-    databaseSeconds: perCall((one) => one.databaseSeconds),
-    proxySeconds: perCall((one) => one.proxySeconds),
+    writes: perCall('writes'),
+    databaseSeconds: perCall('databaseSeconds'),
+    proxySeconds: perCall('proxySeconds'),
   };
 }
 
 /** @typedef {ReturnType<typeof summary>} Summary */
 
 /**
- * How many round trips to the database a call takes, counted on the wire.
+ * How many round trips to the database a call takes, and how many transactions that write.
  * @param {World} world
  */
 async function countRoundTrips(world) {
-  const { relay, upstream, database } = world;
+  const { relay, upstream } = world;
   const nodes = await startNodes(2, upstream.hello.url, sharedConfig('RELAYED_DATABASE_URL'));
   const urls = nodes.map(({ url }) => url);
-  const [lone, both] = [new Route('lone', urls.slice(0, 1), 0), new Route('both', urls, 0)];
-  /** Each in its turn, so that none finds the lane still held, or as another's. */
-  const count = async (/** @type {() => Promise<number>} */ use) => {
-    await use();
-    const [before, started] = [relay.roundTrips, performance.now()];
-    const calls = await use();
-    return { trips: relay.roundTrips - before, calls, seconds: (performance.now() - started) / 1_000 };
-  };
-  const calls = (/** @type {Route} */ route, /** @type {Places[]} */ clients, /** @type {number} */ pauseMs) => async () => {
+  const [lone, both] = [
+    new Route('one', urls.slice(0, 1), FIRST.shared),
+    new Route('two', urls, FIRST.shared),
+  ];
+  const seconds = (2 * plan.countMs) / 1_000;
+  const before = relay.roundTrips;
+  const { writes: idleWrites } = await meanwhile(world, () => delay(seconds * 1_000));
+  const idle = { trips: (relay.roundTrips - before) / seconds, writes: idleWrites / seconds };
+  const perCall = async (/** @type {Route} */ route, /** @type {Caller[]} */ clients) => {
     const order = { urls: [...route.urls], clients, signs: false, ms: plan.countMs };
-    const { latencies } = await load(world, pauseMs > 0 ? { ...order, pauseMs } : order);
-    return latencies.length;
-  };
-  const cpu = database.cpuSeconds();
-  const idle = await count(async () => {
-    await delay(plan.countMs);
-    return 0;
-  });
-  const idleSeconds = (database.cpuSeconds() - cpu) / (2 * idle.seconds) / nodes.length;
-  const idlePerSecond = idle.trips / idle.seconds;
-  const perCall = async (/** @type {() => Promise<number>} */ use) => {
-    const { trips, calls: made, seconds } = await count(use);
-    return (trips - idlePerSecond * seconds) / made;
+    await load(world, { ...order, ms: plan.countMs / 4 }); // so that all connections are made
+    const before = relay.roundTrips;
+    const { result, writes } = await meanwhile(world, () => load(world, order));
+    const { calls, seconds } = result;
+    const trips = relay.roundTrips - before;
+    return {
+      trips: (trips - idle.trips * seconds) / calls,
+      writes: (writes - idle.writes * seconds) / calls,
+    };
   };
   const counted = {
-    idlePerNode: idlePerSecond / nodes.length,
-    idleSeconds,
-    loneBusy: await perCall(calls(lone, LOADS.oneBusy(lone), 0)),
-    loneCalm: await perCall(calls(lone, LOADS.oneCalm(lone), 0)),
-    loneApart: await perCall(calls(lone, LOADS.oneCalm(lone), APART_MS)),
-    bothBusy: await perCall(calls(both, LOADS.oneBusy(both), 0)),
-    bothInTurn: await perCall(calls(both, LOADS.oneCalm(both), 0)),
+    idlePerNode: idle.trips / nodes.length,
+    loneBusy: await perCall(lone, LOADS.oneBusy(lone)),
+    loneCalm: await perCall(lone, LOADS.oneCalm(lone)),
+    loneApart: await perCall(lone, [{ ...lone.stays(0, 0), pauseMs: APART_MS }]),
+    bothBusy: await perCall(both, LOADS.oneBusy(both)),
+    bothInTurn: await perCall(both, LOADS.oneCalm(both)),
   };
   for (const node of nodes) await node.stop();
   return counted;
@@ -269,12 +327,11 @@ async function measureMost({ database }) {
     const cpu = database.cpuSeconds();
     const { measured, failed } = await asker.ask({ lanes, ms: plan.mostMs, whole });
     if (failed !== undefined) throw new Error(`the database: ${failed}`);
-    const { perSecond, latencies } = /** @type {import('./cluster-load.mjs').Measured} */ (measured);
+    const { calls, seconds, latencies } = /** @type {Measured} */ (measured);
     return {
-      lanes,
-      perSecond,
+      perSecond: calls / seconds,
       p50: quantile(latencies, 0.5),
-      databaseSeconds: (database.cpuSeconds() - cpu) / latencies.length,
+      databaseSeconds: (database.cpuSeconds() - cpu) / calls,
     };
   };
   await measure(8, true); // V8 compiles the asker's code first
@@ -300,42 +357,55 @@ async function startNodes(count, upstream, config) {
 /** @param {World} world */
 async function measure(world) {
   const { upstream } = world;
-  step('one call in the open');
+  step('a database, and the proxies');
   const shared = await startNodes(NODES, upstream.hello.url, sharedConfig('DATABASE_URL'));
   const alone = await startNodes(1, upstream.hello.url, configOf(FIRST.file, { file: 'nonce.txt' }));
   const urls = shared.map(({ url }) => url);
   const routes = [
     new Route('direct', [upstream.hello.url], FIRST.direct),
-    new Route('file', alone.map(({ url }) => url), FIRST.file),
+    new Route(
+      'file',
+      alone.map(({ url }) => url),
+      FIRST.file,
+    ),
     new Route('one', urls.slice(0, 1), FIRST.shared),
     new Route('two', urls.slice(0, 2), FIRST.shared),
     new Route('four', urls, FIRST.shared),
   ];
   step('V8 compiles everybody’s code');
-  for (const route of [routes[0], routes[1], routes[4]])
-    if (route !== undefined) await spend(world, route, 'manyBusy', plan.warmMs);
+  for (const route of routes) if (route.name !== 'two') await spend(world, route, 'manyBusy', plan.warmMs);
   await upstream.ask({ delayMs: UPSTREAM_MS });
+  const idle = await measureIdle(world);
   step('loads');
-  const of = await measureLoads(world, routes);
+  const of = await measureLoads(world, routes, idle);
   for (const node of [...shared, ...alone]) await node.stop();
   step('round trips');
   const trips = await countRoundTrips(world);
+  const { mostInFlight } = await upstream.ask({});
+  if (mostInFlight !== 1) throw new Error(`${mostInFlight} calls of one key were in flight at once`);
   step('what the database can do at most');
   const most = await measureMost(world);
-  return { of, trips, most };
+  return { of, idle, trips, most };
 }
+
+/**
+ * @typedef {Awaited<ReturnType<typeof measure>> & { quick: boolean, plan: typeof plan, started: Date, seconds: number,
+ *   sizes: Record<'keys' | 'nodes' | 'perNode' | 'crowd' | 'walkers' | 'upstreamMs' | 'apartMs' | 'guestMs', number>,
+ *   postgres: string }} Measurements
+ */
 
 async function main() {
   const started = new Date();
   const world = await openWorld();
   try {
-    const measured = await measure(world);
+    const found = await measure(world);
     const seconds = (Date.now() - started.getTime()) / 1_000;
-    const sizes = { keys: KEYS, perNode: PER_NODE, crowd: CROWD, walkers: WALKERS, upstreamMs: UPSTREAM_MS, apartMs: APART_MS };
-    const report = await renderReport({
-      ...{ quick: options.quick, plan, started, seconds, sizes, postgres: world.database.version },
-      ...measured,
-    });
+    const sizes = {
+      ...{ keys: KEYS, nodes: NODES, perNode: PER_NODE, crowd: CROWD, walkers: WALKERS },
+      ...{ upstreamMs: UPSTREAM_MS, apartMs: APART_MS, guestMs: GUEST_MS },
+    };
+    const about = { quick: options.quick, plan, started, seconds, sizes, postgres: world.database.version };
+    const report = await renderReport({ ...about, ...found });
     process.stdout.write(report);
     if (!options.quick) writeFileSync(new URL('CLUSTER.md', import.meta.url), report);
   } finally {

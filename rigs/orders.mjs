@@ -5,7 +5,8 @@
  * Ends with 1, and the whole story of each order concerned, when a bot was told something that is not so.
  *
  * `NODES=4` with the url of a new, migrated database in `DATABASE_URL` does the same to four proxies that share their
- * state there: the bots go from one to the other, with a call that was not answered above all.
+ * state there: the bots go from one to the other, with a call that was not answered above all. `LOGS=<folder>` keeps
+ * what the proxies have logged and what Kraken received.
  */
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -165,8 +166,19 @@ async function main() {
     process.stdout.write(`\nVIOLATION: ${what}\n${call === undefined ? '' : storyOf(evidence, call)}\n`);
   if (violations.length > MOST_STORIES)
     for (const { what } of violations.slice(MOST_STORIES)) process.stdout.write(`VIOLATION: ${what}\n`);
+  if (process.env.LOGS !== undefined) keepLogs(process.env.LOGS, mortals, sandbox);
   await sandbox.close();
   process.exit(violations.length === 0 ? 0 : 1);
+}
+
+/** What the proxies have logged and what Kraken received. @param {string} folder @param {MortalProxies} mortals @param {Sandbox} sandbox */
+function keepLogs(folder, mortals, sandbox) {
+  mkdirSync(folder, { recursive: true });
+  const lines = (/** @type {readonly object[]} */ all) =>
+    all.map((one) => `${JSON.stringify(one)}\n`).join('');
+  for (const { name, log } of mortals.all) writeFileSync(join(folder, `${name}.log`), lines(log));
+  const received = sandbox.received.map((call) => ({ ...call, rawBody: call.rawBody.toString() }));
+  writeFileSync(join(folder, 'kraken.log'), lines(received));
 }
 
 /** A while after the last order was asked for. @param {Book} book */

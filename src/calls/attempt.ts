@@ -79,6 +79,7 @@ export class Attempt {
     const next = await this.#judge(job, slot, sending, sent).finally(() => {
       // Also when nobody can tell: Kraken's timer may run.
       if (job.record.outcome === 'executed' || job.record.outcome === 'unknown') arming?.commit();
+      return memory.beforeNext(job);
     });
     if (next.kind === 'answer') {
       this.#learn(job, next.reply);
@@ -93,6 +94,7 @@ export class Attempt {
       return await this.#parts.sender.send(sending, job.record);
     } catch (error) {
       if (error instanceof TakenOver) {
+        job.entry?.forget(); // that other node's record stays
         job.entry = undefined;
         return { kind: 'repeated' };
       }

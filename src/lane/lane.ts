@@ -159,6 +159,7 @@ export class Lane {
       // Async, so that work which throws instead of rejecting frees the slot all the same.
       const start = async (): Promise<T> => await (counts() ? this.#count(work) : work());
       const run = async (): Promise<void> => {
+        this.#tenure.turnBegan();
         // After a freeze the turn may come before the timer that ends the wait.
         if (isOver(deadline)) reject(this.#noTurn(deadline));
         else await start().then(resolve, reject);

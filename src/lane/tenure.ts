@@ -11,7 +11,8 @@ export interface Tenure {
   readonly problem: ProxyError | undefined;
   /** A call is next that would wait for so many ms more. Nothing happens when it is ours. */
   want(ms: number): void;
-  /** A turn has ended. */
+  /** A call has the slot. Until its turn has ended the lane is given to no other node. */
+  turnBegan(): void;
   turnEnded(): void;
   /** Nobody is there who could have the slot: another node may have it. */
   rest(): void;
@@ -47,6 +48,7 @@ export const ALWAYS_OURS: Tenure = Object.freeze({
   isOurs: true,
   problem: undefined,
   want: () => undefined,
+  turnBegan: () => undefined,
   turnEnded: () => undefined,
   rest: () => undefined,
   onChange: () => undefined,

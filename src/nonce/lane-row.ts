@@ -95,18 +95,22 @@ const CLAIMED = `
 
 const CLOCK = '(extract(epoch FROM clock_timestamp()) * 1000000)::bigint * 1000';
 
-/**
- * Advances the lane's floor. Values: lane, tenure before, tenure from now on, run, least nonce, state, claims. No row: the
- * lane is another's by now, or the call is.
- */
-export const DRAW = `
+const ADVANCE = `
   UPDATE kraken_proxy.lane
   SET floor = greatest(floor + 1, $5::bigint, ${CLOCK}),
     tenure = $3, node = $4, drawn_at = clock_timestamp(), is_free = false, state = $6::jsonb
-  WHERE name = $1 AND tenure = $2 AND ${CLAIMED}
-  RETURNING floor`;
+  WHERE name = $1 AND tenure = $2`;
 
-/** The same for a key whose own floor is above its lane's: only that one rises. Values as for DRAW, then the fingerprint. */
+/**
+ * Advances the lane's floor. Values: lane, tenure before, tenure from now on, run, least nonce, state. No row: the lane is
+ * another's by now.
+ */
+export const DRAW = `${ADVANCE} RETURNING floor`;
+
+/** The same as long as the call is ours. Values as for DRAW, then the claims. */
+export const DRAW_CLAIMED = `${ADVANCE} AND ${CLAIMED} RETURNING floor`;
+
+/** The same for a key whose own floor is above its lane's: only that one rises. Values as for DRAW_CLAIMED, then the fingerprint. */
 export const DRAW_OF_KEY = `
   WITH held AS (
     UPDATE kraken_proxy.lane

@@ -5,6 +5,7 @@ import type { LaneState, SharedClock, SharedState, Tenure } from '../lane/tenure
 import type { Database, Session } from '../postgres/database.js';
 import {
   DRAW,
+  DRAW_CLAIMED,
   DRAW_OF_KEY,
   FREE,
   giveStatement,
@@ -27,8 +28,10 @@ export interface SharedLaneParts {
   readonly onDraw: (seconds: number, error: unknown) => void;
   /** The lane was lost while it was ours. */
   readonly onLost: (lane: string, why: Error) => void;
-  /** Whole ms since 1970. Default: the system's. */
+  /** Whole ms since 1970. */
   readonly wallNow: () => number;
+  /** Calls wait so long for a database that is gone, ms. */
+  readonly patienceMs: number;
 }
 
 /** A lane that is not ours any more: what was to be sent was not sent, and may be once the lane is ours again. */
@@ -47,7 +50,7 @@ interface Held {
   /** Monotonic ms. */
   readonly since: number;
   readonly heartbeat: NodeJS.Timeout;
-  /** We had it last as well: nobody else seems to want it. */
+  /** No other node has had it for a while: nobody else seems to want it. */
   readonly isAlone: boolean;
   hasDrawn: boolean;
   /** The lock is gone. */
@@ -71,6 +74,8 @@ const LOOK_AGAIN_MS = 50;
 /** A node keeps the lane for several calls, ms; then others have their turn, after they have wanted it in vain less long. */
 const ALONE_MS = 250;
 const AMONG_OTHERS_MS = 50;
+/** A node that no other has asked for the lane for so long, ms, takes itself to be alone. */
+const ALONE_AFTER_MS = 5_000;
 /** When nobody else seems to want it, it is kept a moment longer for the next call, ms. */
 const LINGER_MS = 20;
 /** The longest that a lock is waited for with one statement, ms. */
@@ -78,8 +83,6 @@ const LONGEST_WAIT_MS = 10_000;
 /** Beyond that wait, until the database is taken to be gone, ms. */
 const ANSWER_MS = 5_000;
 const RETRY_MS = 250;
-/** Calls wait so long for a database that is gone, ms; as long as for a disk that hangs. */
-const PATIENCE_MS = 5_000;
 
 /**
  * One lane among the nodes that share it. An advisory lock, held by an open transaction, says whose turn it is; a row of
@@ -99,6 +102,9 @@ export class SharedLane implements Tenure {
   /** The lane is being taken, or given back. */
   #step: Promise<void> | undefined;
   #wantedUntil = -Infinity;
+  #isInTurn = false;
+  /** Another node used the lane last then, monotonic ms. */
+  #othersAt = -Infinity;
   #linger: NodeJS.Timeout | undefined;
   #isMade = false;
   #isClosed = false;
@@ -124,7 +130,7 @@ export class SharedLane implements Tenure {
   get problem(): ProxyError | undefined {
     const { failure } = this;
     if (this.#unheard !== undefined) return this.#unheard;
-    if (failure === undefined || performance.now() - failure.since < PATIENCE_MS) return undefined;
+    if (failure === undefined || performance.now() - failure.since < this.#parts.patienceMs) return undefined;
     return failure.error instanceof ProxyError
       ? failure.error
       : new LaneLost(failure.error.message, failure.error);
@@ -153,15 +159,21 @@ export class SharedLane implements Tenure {
   }
 
   want(ms: number): void {
-    clearTimeout(this.#linger);
-    this.#linger = undefined;
+    this.#stay();
     this.#wantedUntil = Math.max(this.#wantedUntil, performance.now() + ms);
     if (this.#held?.lost !== undefined && this.#step === undefined) this.#give();
-    if (this.#held !== undefined || this.#step !== undefined || this.#isClosed) return;
+    // One that is overdue leaves the line soon, and asks for nothing.
+    if (this.#held !== undefined || this.#step !== undefined || this.#isClosed || !this.#isWanted) return;
     this.#begin(this.#take());
   }
 
+  turnBegan(): void {
+    this.#isInTurn = true;
+    this.#stay();
+  }
+
   turnEnded(): void {
+    this.#isInTurn = false;
     const held = this.#held;
     if (held === undefined || this.#step !== undefined) return;
     const budgetMs = held.isAlone ? ALONE_MS : AMONG_OTHERS_MS;
@@ -170,6 +182,7 @@ export class SharedLane implements Tenure {
 
   rest(): void {
     this.#wantedUntil = -Infinity;
+    if (this.#isInTurn) return;
     if (this.#held === undefined || this.#step !== undefined || this.#linger !== undefined) return;
     if (!this.#held.isAlone) {
       this.#give();
@@ -237,10 +250,18 @@ export class SharedLane implements Tenure {
   /** Gives the lane back; nothing may be under way in it. */
   async close(): Promise<void> {
     this.#isClosed = true;
-    clearTimeout(this.#linger);
+    this.#stay();
     clearTimeout(this.#failure?.timer);
-    if (this.#held !== undefined && this.#step === undefined) this.#give();
+    // What outlasts the time that a stop gives it goes on without the lane, and the next node gives it a moment.
+    if (this.#isInTurn) this.#held?.session.destroy();
+    else if (this.#held !== undefined && this.#step === undefined) this.#give();
     await this.#step;
+  }
+
+  /** What was about to be given back is kept. */
+  #stay(): void {
+    clearTimeout(this.#linger);
+    this.#linger = undefined;
   }
 
   #begin(step: Promise<void>): void {
@@ -301,7 +322,10 @@ export class SharedLane implements Tenure {
 
   #hold(session: Session, row: LaneRow): Held {
     const { run, state } = this.#parts;
-    const isAlone = row.node === run;
+    // What we have left ourselves we know better than the row.
+    const isOwn = row.node === run;
+    if (!isOwn) this.#othersAt = performance.now() - Math.max(0, row.drawn_ms);
+    const isAlone = performance.now() - this.#othersAt > ALONE_AFTER_MS;
     const held: Held = {
       session,
       clock: clockAt(row.now_ms),
@@ -316,8 +340,7 @@ export class SharedLane implements Tenure {
     for (const [key, floor] of Object.entries(row.key_floors ?? {}))
       this.#keyFloors.set(key, max(BigInt(floor), this.#keyFloors.get(key) ?? 0n));
     this.#floor = max(this.#floor, max(BigInt(row.floor), BigInt(row.global_floor ?? 0)));
-    // What we have left ourselves we know better than the row, which holds it as of our last nonce at the least.
-    if (!isAlone) state()?.takeUp(this.name, row.state, held.clock);
+    if (!isOwn) state()?.takeUp(this.name, row.state, held.clock);
     return held;
   }
 
@@ -331,9 +354,12 @@ export class SharedLane implements Tenure {
       ...[this.name, held.hasDrawn ? tenure : held.before, tenure, run, isAbove ? own + 1n : next],
       ...[JSON.stringify(this.#stateOf(held)), claim.answer ?? null, claim.lostReply ?? null],
     ];
-    const [row] = await (isAbove
-      ? database.query<{ floor: string }>(DRAW_OF_KEY, [...values, fingerprint])
-      : database.query<{ floor: string }>(DRAW, values));
+    const isClaimed = claim.answer !== undefined || claim.lostReply !== undefined;
+    const [row] = isAbove
+      ? await database.query<{ floor: string }>(DRAW_OF_KEY, [...values, fingerprint])
+      : await (isClaimed
+          ? database.query<{ floor: string }>(DRAW_CLAIMED, values)
+          : database.query<{ floor: string }>(DRAW, values.slice(0, 6)));
     if (row === undefined) throw await this.#whyNone(held);
     held.hasDrawn = true;
     const nonce = BigInt(row.floor);
@@ -360,12 +386,12 @@ export class SharedLane implements Tenure {
     this.#changed();
   }
 
+  /** Not in a turn: what is under way in it needs the lane, and may need more nonces. */
   #give(): void {
     const held = this.#held;
-    if (held === undefined) return;
+    if (held === undefined || this.#isInTurn) return;
     clearInterval(held.heartbeat);
-    clearTimeout(this.#linger);
-    this.#linger = undefined;
+    this.#stay();
     this.#begin(this.#giveBack(held));
   }
 
@@ -400,7 +426,7 @@ export class SharedLane implements Tenure {
       this.#failure = { ...this.#failure, error };
       return;
     }
-    const timer = setTimeout(() => this.#changed(), PATIENCE_MS + 1);
+    const timer = setTimeout(() => this.#changed(), this.#parts.patienceMs + 1);
     timer.unref();
     this.#failure = { error, since: performance.now(), timer };
     this.#changed();

@@ -13,6 +13,8 @@ export interface SharedLanesOptions extends Pick<SharedLaneParts, 'run' | 'onDra
   readonly silence: () => Silence | undefined;
   /** Whole ms since 1970. Default: the system's. */
   readonly wallNow?: () => number;
+  /** Calls wait so long for a database that is gone, ms. Default 5000. */
+  readonly patienceMs?: number;
 }
 
 export interface Silence {
@@ -20,7 +22,7 @@ export interface Silence {
   readonly why: string;
 }
 
-/** Calls wait so long for a database that is silent, ms. */
+/** As long as for a disk that hangs. */
 const PATIENCE_MS = 5_000;
 const NS_PER_MS = 1_000_000n;
 /** Kraken types nonces int64 (KRAKEN.md 1.4), as PostgreSQL does. */
@@ -32,6 +34,7 @@ const MIN_SPACE = 1_000_000n;
 export class SharedLanes implements Nonces, Tenures {
   readonly #options: SharedLanesOptions;
   readonly #wallNow: () => number;
+  readonly #patienceMs: number;
   readonly #lanes = new Map<string, SharedLane>();
   #state: SharedState | undefined;
   #lifted = 0n;
@@ -39,6 +42,7 @@ export class SharedLanes implements Nonces, Tenures {
   constructor(options: SharedLanesOptions) {
     this.#options = options;
     this.#wallNow = options.wallNow ?? Date.now;
+    this.#patienceMs = options.patienceMs ?? PATIENCE_MS;
   }
 
   of(name: string): SharedLane {
@@ -49,6 +53,7 @@ export class SharedLanes implements Nonces, Tenures {
         ...{ database, run, onDraw, onLost },
         state: () => this.#state,
         wallNow: this.#wallNow,
+        patienceMs: this.#patienceMs,
       });
       this.#lanes.set(name, lane);
     }
@@ -110,7 +115,7 @@ export class SharedLanes implements Nonces, Tenures {
   /** To be called now and then: those who wait for a database that is silent have to be told. */
   check(): void {
     const silence = this.#options.silence();
-    const why = silence !== undefined && silence.ms >= PATIENCE_MS ? silence.why : undefined;
+    const why = silence !== undefined && silence.ms >= this.#patienceMs ? silence.why : undefined;
     for (const lane of this.#lanes.values()) lane.unheard(why);
   }
 

@@ -16,9 +16,11 @@ withPostgres('orders of bots that repeat them at another node', () => {
     `${ORDERS} orders at ${NODES} nodes, one of them killed every few seconds, Kraken failing in every way: what bots are told is true`,
     async () => {
       postgres = await PostgresServer.start();
+      const { PATH = '', SEED, CLUSTER_LOGS: LOGS } = process.env;
       const env = {
-        PATH: process.env.PATH ?? '',
-        ...(process.env.SEED === undefined ? {} : { SEED: process.env.SEED }),
+        PATH,
+        ...(SEED === undefined ? {} : { SEED }),
+        ...(LOGS === undefined ? {} : { LOGS }),
         ORDERS: String(ORDERS),
         NODES: String(NODES),
         DATABASE_URL: await postgres.freshDatabase(),

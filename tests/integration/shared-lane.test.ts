@@ -19,6 +19,7 @@ interface NodeOptions {
   readonly wallNow?: () => number;
   readonly url?: string;
   readonly state?: LaneState;
+  readonly patienceMs?: number;
 }
 
 /** One node's lanes, and the lane of its calls. */
@@ -31,7 +32,7 @@ class TestNode {
   readonly takenUp: LaneState[] = [];
   state: LaneState;
 
-  constructor(url: string, run: string, { mode = 'global', wallNow, state = {} }: NodeOptions = {}) {
+  constructor(url: string, run: string, { mode = 'global', state = {}, ...options }: NodeOptions = {}) {
     this.run = run;
     this.state = state;
     this.database = new Database({ url: new Secret(url), lanes: 4, patienceMs: 2_000, name: run });
@@ -40,7 +41,7 @@ class TestNode {
       onDraw: () => undefined,
       onLost: (_, why) => this.lost.push(why),
       silence: () => undefined,
-      ...(wallNow === undefined ? {} : { wallNow }),
+      ...options,
     });
     this.lanes.share({
       takeUp: (_, left) => void this.takenUp.push(left),
@@ -264,6 +265,53 @@ withPostgres('a lane that nodes share', () => {
     expect(performance.now() - started).toBeLessThan(1_500);
   });
 
+  it('is not given back while a call is in flight, also one that came right after another', async () => {
+    const [one, two] = [node(), node()];
+    let inFlight = 0;
+    let most = 0;
+    const call = async (by: TestNode, ms: number): Promise<void> => {
+      await by.lane.join(async () => {
+        await by.lanes.draw(KEY);
+        most = Math.max(most, ++inFlight);
+        await delay(ms);
+        await by.lanes.draw(KEY); // as for a question about it
+        inFlight--;
+      }).result;
+    };
+    await call(one, 0);
+    await delay(5); // it lingers for the next one
+    const long = call(one, 150);
+    await delay(60);
+    await Promise.all([long, call(two, 1)]);
+    expect(most).toBe(1);
+    expect(one.lost).toEqual([]);
+  });
+
+  it('a call whose wait is over while the lane is elsewhere does not stop the process', async () => {
+    const [one, two] = [node(), node()];
+    let release = (): void => undefined;
+    const held = one.lane.join(async () => {
+      await one.lanes.draw(KEY);
+      await new Promise<void>((resolve) => (release = resolve));
+    }).result;
+    await until(() => one.lane.inFlight === 1);
+    const join = (): Promise<unknown> =>
+      two.lane.join(() => Promise.resolve(), { maxWaitMs: 100 }).result.catch((error: unknown) => error);
+    const first = join();
+    const end = performance.now() + 150;
+    while (performance.now() < end); // the loop stands still over its deadline
+    const second = join();
+    let looks = 0;
+    two.lanes.of('global').onChange(() => {
+      if (++looks > 1_000) throw new Error('it goes round and round');
+    });
+    expect(await first).toMatchObject({ code: 'queue-timeout' });
+    expect(await second).toMatchObject({ code: 'queue-timeout' });
+    release();
+    await held;
+    await two.call();
+  });
+
   it('a call that another node has taken over gets no nonce, and the lane stays ours', async () => {
     const one = node();
     await sql(
@@ -279,7 +327,7 @@ withPostgres('a lane that nodes share', () => {
   });
 
   it('while the database is away calls wait, and go on when it is back', async () => {
-    const one = node();
+    const one = node({ patienceMs: 60_000 }); // a busy machine takes its time
     const before = await one.call();
     await server.kill();
     const called = one.call();

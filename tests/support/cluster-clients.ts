@@ -92,6 +92,17 @@ export class ClusterClients {
     }
   }
 
+  /**
+   * Asks again for the orders that were told between two moments, unix ms, as a client does that has lost its own memory.
+   * Gives those that it was told otherwise of now, and how many there were.
+   */
+  async askAgain(from: number, to: number): Promise<{ asked: number; changed: PlacedOrder[] }> {
+    const told = this.orders.filter(({ toldAt = Infinity }) => toldAt >= from && toldAt <= to);
+    const repeats = told.map(({ id }): PlacedOrder => ({ id, askedAt: Date.now(), attempts: [] }));
+    await Promise.all(repeats.map((repeat) => this.settle(repeat)));
+    return { asked: told.length, changed: repeats.filter(({ txid }, index) => txid !== told[index]?.txid) };
+  }
+
   /** Places an order, or asks what became of it, until that is told. */
   async settle(order: PlacedOrder): Promise<void> {
     const fields = { pair: 'XBTUSD', type: 'buy', ordertype: 'market', volume: '0.0001' };

@@ -94,8 +94,11 @@ export class ClusterNode {
 
   /** Resolves when it says of itself that it is ready. */
   async ready(): Promise<void> {
-    await this.process.line('listening');
-    await eventually(`${this.name} is ready`, async () => (await this.readiness()).status === 200);
+    const { process } = this;
+    await eventually(`${this.name} is ready`, async () => {
+      if (!process.running) await process.line('listening'); // which says how it ended
+      return (await this.readiness()).status === 200;
+    });
   }
 
   /** What /readyz says; status 0 when it says nothing. */
@@ -222,6 +225,19 @@ export class ClusterWorld {
         resolve(holder);
       };
     });
+  }
+
+  /**
+   * How long after a moment, unix ms, the first call of a client came to Kraken through another node than this one, ms.
+   * Rejects when none comes.
+   */
+  async goesOnAfter(moment: number, without: ClusterNode): Promise<number> {
+    const isOther = (call: ReceivedCall): boolean => {
+      const node = this.nodeOf(call);
+      return call.at >= moment && node !== undefined && node !== without;
+    };
+    await eventually('a call through another node', () => this.sandbox.received.some(isOther));
+    return (this.sandbox.received.find(isOther)?.at ?? Infinity) - moment;
   }
 
   /** Done at the end of the test, last one first, whatever happens before. */

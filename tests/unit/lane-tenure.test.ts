@@ -9,12 +9,17 @@ class Elsewhere implements Tenure {
   isOurs = false;
   problem: ProxyError | undefined;
   readonly wanted: number[] = [];
+  begun = 0;
   turns = 0;
   rests = 0;
   readonly #listeners: (() => void)[] = [];
 
   want(ms: number): void {
     this.wanted.push(ms);
+  }
+
+  turnBegan(): void {
+    this.begun++;
   }
 
   turnEnded(): void {
@@ -61,6 +66,7 @@ describe('a lane that other nodes share', () => {
     tenure.rests = 0;
     await Promise.all([lane.join(done).result, lane.join(done).result, lane.join(done).result]);
     await until(() => tenure.turns === 3);
+    expect(tenure.begun).toBe(3);
     expect(tenure.rests).toBe(1);
     expect(tenure.wanted).toEqual([]);
   });
