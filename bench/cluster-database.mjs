@@ -29,7 +29,8 @@ export class BenchDatabase {
 
   static async start() {
     register('./cluster-typescript.mjs', import.meta.url);
-    const { PostgresServer } = await import('../tests/support/postgres.js');
+    const { PostgresServer, whyNoPostgres } = await import('../tests/support/postgres.js');
+    if (whyNoPostgres !== undefined) throw new Error(`no PostgreSQL: ${whyNoPostgres}`);
     const server = await PostgresServer.start({
       settings: { max_connections: '600', shared_buffers: '128MB' },
     });

@@ -43,10 +43,19 @@ CREATE TABLE kraken_proxy.answer (
   json  text        NOT NULL,
   -- Whose it is while it is under way.
   node  text,
-  at    timestamptz NOT NULL DEFAULT clock_timestamp()
+  at    timestamptz NOT NULL DEFAULT clock_timestamp(),
+  -- Names what was sent to Kraken under this key: another each time.
+  call   text,
+  -- Names who may end it, which is another each time that it is taken over: a write that comes late ends nothing else.
+  record text,
+  -- Once it is answered: the orders that the answer names, by Kraken's ids and the client's. Their cancel makes it untrue.
+  account text,
+  orders  text[]
 );
 CREATE INDEX answer_at ON kraken_proxy.answer (at);
 CREATE INDEX answer_under_way ON kraken_proxy.answer (node) WHERE state = 'under-way';
+CREATE INDEX answer_account ON kraken_proxy.answer (account) WHERE state = 'answered' AND account IS NOT NULL;
+CREATE INDEX answer_orders ON kraken_proxy.answer USING gin (orders) WITH (fastupdate = off) WHERE state = 'answered';
 
 -- Calls without an id whose replies were lost: what became of each is told to one equal call.
 CREATE TABLE kraken_proxy.lost_reply (
@@ -57,7 +66,11 @@ CREATE TABLE kraken_proxy.lost_reply (
   node  text,
   at    timestamptz NOT NULL DEFAULT clock_timestamp(),
   -- Only a call that arrived later can be its repeat.
-  since timestamptz NOT NULL
+  since timestamptz NOT NULL,
+  -- As of `answer`.
+  record  text,
+  account text,
+  orders  text[]
 );
 CREATE INDEX lost_reply_key ON kraken_proxy.lost_reply (key);
 

@@ -29,13 +29,17 @@ type Closable<T> = T & { close(): Promise<void> };
 export interface OpenBacking {
   /** For people: the state's file, or the database. */
   readonly place: string;
-  /** Another process has been serving the same keys up to now, and goes on: this is no new start for Kraken. */
+  /** Other processes may use it at the same time. */
   readonly isShared: boolean;
+  /** Whether others have been serving the same keys all along: this start is none for Kraken then. Never rejects. */
+  readonly othersServe: Promise<boolean>;
   readonly holds: HoldStore & { readonly former: readonly Hold[] };
   /** Where they were closed or lost, they are closed all the same. */
   readonly answers: Closable<Answers>;
   openNonces(): Promise<Nonces>;
   openLedger(): Promise<Closable<Ledger>>;
+  /** Why calls that change something cannot be made, beside what the nonces say; undefined when they can. */
+  readonly problem: () => string | undefined;
   /** Throws when this process's files may be another's by now, as after a freeze. */
   readonly assertOwned: () => void;
   /** Gives up what nonces, answers and ledger do not give up with their own end. May be called in any case. */

@@ -43,7 +43,7 @@ export interface CallPathParts {
   readonly config: CallPathConfig;
   readonly accounts: Accounts;
   readonly clients: Pick<Clients, 'identify' | 'generation'>;
-  readonly policy: Pick<Policy, 'decide'>;
+  readonly policy: Pick<Policy, 'decide' | 'forgetOpenOrders'>;
   readonly holds: Holds;
   readonly nonces: NonceSource;
   readonly answers: Answers;
@@ -239,9 +239,11 @@ export function openCallPath(parts: CallPathParts): CallPath {
 
   const deadManSwitch = new DeadManSwitch({ onStruck: (account) => void rearm(account) });
   /** Kraken's timer has struck for one client: it is armed again for the others. */
+  const rearming = new Set<string>();
   const rearm = async (name: string): Promise<void> => {
     const account = accounts.named(name);
-    if (account === undefined) return;
+    if (account === undefined || rearming.has(name)) return;
+    rearming.add(name);
     try {
       await join(account, 1, async (upstream) => {
         const seconds = deadManSwitch.remaining(name);
@@ -255,17 +257,26 @@ export function openCallPath(parts: CallPathParts): CallPath {
         );
         deadManSwitch.armed(name, seconds);
       });
+      rearming.delete(name);
     } catch (error) {
       events.trouble(
         `the dead man's switch of ${name} is not armed yet for the clients that are left`,
         error,
       );
-      if (!isClosed && deadManSwitch.remaining(name) !== undefined)
-        setTimeout(() => void rearm(name), REARM_MS).unref();
+      setTimeout(() => {
+        rearming.delete(name);
+        if (!isClosed && deadManSwitch.remaining(name) !== undefined) void rearm(name);
+      }, REARM_MS).unref();
     }
   };
 
-  parts.tenures.share(new SharedKeys({ accounts, pacer, breakers, startup, deadManSwitch }));
+  parts.tenures.share(
+    new SharedKeys({
+      ...{ accounts, pacer, breakers, startup, deadManSwitch },
+      orders: recent,
+      onForeign: () => parts.policy.forgetOpenOrders(),
+    }),
+  );
 
   const settlement = new Settlement({
     clock,

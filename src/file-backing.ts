@@ -35,10 +35,12 @@ export class FileBacking implements Backing {
       return {
         place: file,
         isShared: false,
+        othersServe: Promise.resolve(false),
         holds: await HoldsFile.open(`${file}.holds`, assertOwned),
         answers: await KnownAnswers.open(`${file}.answers`, { assertOwned }),
         openNonces: () => NonceSequence.open(store, { reserveMs: nonce.reserveMs, onWrite }),
         openLedger: () => Spending.open(`${file}.spending`, { assertOwned }),
+        problem: () => undefined,
         assertOwned,
         close: () => store.close(),
       };

@@ -53,8 +53,13 @@ export class OwnedState {
     return this.#journal;
   }
 
+  /** Why calls cannot be made now; undefined when they can. */
+  get problem(): string | undefined {
+    return this.nonces.problem ?? this.#opened?.problem();
+  }
+
   /** Resolves once all of it may be used. Rejects with the error of the part that is in the way. */
-  async own(options: OwnOptions): Promise<Pick<OpenBacking, 'place' | 'isShared'>> {
+  async own(options: OwnOptions): Promise<Pick<OpenBacking, 'place' | 'isShared' | 'othersServe'>> {
     const opened = await this.#backing.open(options);
     this.#opened = opened;
     try {

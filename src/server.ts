@@ -84,7 +84,7 @@ export async function openServer(options: ServerOptions): Promise<Server> {
     explained.set(reason, { reason, detail });
     nonces.explain(detail);
   };
-  const notReady = (): NotReady[] => reasonsOf(explained, nonces.problem);
+  const notReady = (): NotReady[] => reasonsOf(explained, state.problem);
   const refused = (requestId: string | undefined, error: ProxyError): void => {
     metrics.refusedRequest(error.code);
     log.warn({ requestId, error: error.code, reason: error.message }, 'refused');
@@ -136,7 +136,7 @@ export async function openServer(options: ServerOptions): Promise<Server> {
   const own = async (): Promise<void> => {
     explain('starting', 'the nonce state is being opened');
     const { standby } = config.nonce;
-    const { place, isShared } = await state.own({
+    const { place, isShared, othersServe } = await state.own({
       signal: stop.signal,
       onWaiting: (holder) => {
         if (standby) explained.delete('starting');
@@ -151,14 +151,11 @@ export async function openServer(options: ServerOptions): Promise<Server> {
         onFatal(error);
       },
     });
-    // Where other nodes have been serving all along, their window counts for this one too.
-    if (!isShared) startup.open();
+    startup.start();
+    void othersServe.then((yes) => startup.settle(yes));
     explained.delete('starting');
     explained.delete('standby');
-    log.info(
-      { state: place },
-      isShared ? 'ready: other nodes share the state' : 'ready: the nonce state is ours',
-    );
+    log.info({ state: place }, isShared ? 'ready: the state is shared' : 'ready: the nonce state is ours');
     for (const hold of holds.all) log.warn({ ...holdView(hold) }, 'held since before the start');
   };
   // Last: the first call is not to wait for our questions, nor these for code that is cold.

@@ -21,7 +21,7 @@ const LOCALHOST = '127.0.0.1';
 const NO_ANSWERS: Answers = {
   hasBodies: false,
   has: () => false,
-  forget: () => undefined,
+  canceled: () => undefined,
   begin: () => {
     throw new Error('nothing has an id here');
   },
@@ -75,6 +75,8 @@ export async function warmUp(
     }),
     policy: {
       decide: () => ({ denied: undefined, reported: [], inTurn: undefined, settle: () => undefined }),
+
+      forgetOpenOrders: () => undefined,
     },
     tenures: SOLE_TENURES,
     nonces: { draw: () => 1n, lift: () => Promise.resolve(), assertOwned: () => undefined },

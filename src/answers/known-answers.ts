@@ -4,9 +4,11 @@ import { damagedAnswers, formatLine, parseLine, type AnswerLine } from './answer
 import { endingOnce, type Begun, type Intent, type OpenRecord } from './begun.js';
 import { identityOf, type CallId } from './call-id.js';
 import { fateOf, KnownCalls, type KnownCall } from './known-calls.js';
+import type { CanceledOrders } from '../orders/canceled-orders.js';
+import { placedBy, PlacedAnswers } from '../orders/placed-answers.js';
 import { LostReplies } from './lost-replies.js';
 import { Outcome } from './outcome.js';
-import { decodeReply, encodeReply } from './stored-reply.js';
+import { decodeReply, encodeReply, type StoredReply } from './stored-reply.js';
 
 export interface KnownAnswersOptions extends Pick<DurableLinesOptions, 'assertOwned'> {
   /** Wall clock, ms: a day has to survive restarts. Default: the system's. */
@@ -25,15 +27,19 @@ export interface Answers {
   begin(id: CallId, intent: Intent, arrivedAt?: number): Begun | Promise<Begun>;
   /** Whether anything is known of such a call. Throws, or rejects with, ProxyError `not-owner`. */
   has(id: CallId, arrivedAt?: number): boolean | Promise<boolean>;
-  /** What was answered holds no longer: the next such call is a new one. A promise never rejects. */
-  forget(id: CallId): void | Promise<void>;
+  /**
+   * Orders of that account were canceled, by a call that was sent at `sentAt` (monotonic ms): what answers say of them
+   * holds no longer, and the next such call is a new one. Not under an Idempotency-Key. A promise never rejects.
+   */
+  canceled(account: string, orders: CanceledOrders, sentAt: number): void | Promise<void>;
   /** Whether any call of kind `body` may be known: while there is none nobody has to look for his. */
   readonly hasBodies: boolean;
   /**
    * The reply to a call of kind `body` was lost, and its holder finds out what became of it. Only a call that arrived
-   * after `since` (monotonic ms), when its client was gone or told, can be its repeat.
+   * after `since` (monotonic ms), when its client was gone or told, can be its repeat. With `arrivedAt`, of the call
+   * itself: that it is gone may have been noticed late.
    */
-  lost(id: CallId, intent: Intent, since?: number): OpenRecord;
+  lost(id: CallId, intent: Intent, since?: number, arrivedAt?: number): OpenRecord;
 }
 
 const NAME = 'the file of known answers';
@@ -47,11 +53,14 @@ export class KnownAnswers implements Answers {
   readonly #calls: KnownCalls;
   readonly #lost: LostReplies;
   readonly #lines: DurableLines;
+  readonly #placed = new PlacedAnswers();
 
   private constructor(calls: KnownCalls, lines: DurableLines) {
     this.#calls = calls;
     this.#lost = new LostReplies(() => calls.time());
     this.#lines = lines;
+    for (const { key, fate } of calls.lines())
+      if (fate?.state === 'answered') this.#notePlaced(key, decodeReply(fate.json));
   }
 
   /**
@@ -115,14 +124,15 @@ export class KnownAnswers implements Answers {
     return id.kind === 'body' ? this.#lost.has(key, arrivedAt) : this.#calls.get(key) !== undefined;
   }
 
-  forget(id: CallId): void {
-    const { key } = identityOf(id);
-    if (id.kind === 'body') this.#lost.forget(key);
-    const call = id.kind === 'body' ? undefined : this.#calls.get(key);
-    if (call?.state !== 'answered') return;
-    this.#calls.forget(call);
-    const { asked, at } = call;
-    this.#lines.note(formatLine({ key, asked, at, fate: undefined })).catch(() => undefined);
+  canceled(account: string, orders: CanceledOrders): void {
+    for (const key of this.#placed.canceled(account, orders)) {
+      this.#lost.forget(key);
+      const call = this.#calls.get(key);
+      if (call?.state !== 'answered') continue;
+      this.#calls.forget(call);
+      const { asked, at } = call;
+      this.#lines.note(formatLine({ key, asked, at, fate: undefined })).catch(() => undefined);
+    }
   }
 
   get hasBodies(): boolean {
@@ -131,7 +141,15 @@ export class KnownAnswers implements Answers {
 
   /** In memory only. */
   lost(id: CallId, intent: Intent, since = -Infinity): OpenRecord {
-    return this.#lost.open(identityOf(id).key, intent, since);
+    const { key } = identityOf(id);
+    const record = this.#lost.open(key, intent, since);
+    return {
+      ...record,
+      answered: (reply) => {
+        this.#notePlaced(key, reply);
+        return record.answered(reply);
+      },
+    };
   }
 
   /** The reply to a call of kind `body` was lost, and nobody finds out: the next equal call has to. */
@@ -180,6 +198,7 @@ export class KnownAnswers implements Answers {
       answered: (reply) => {
         const json = encodeReply(reply);
         this.#calls.move(call, json === undefined ? 'done' : 'answered', json ?? '');
+        this.#notePlaced(call.key, reply);
         end()?.tell(reply);
         return this.#note(call);
       },
@@ -199,6 +218,11 @@ export class KnownAnswers implements Answers {
         return this.#append(call);
       },
     });
+  }
+
+  #notePlaced(key: string, reply: StoredReply): void {
+    const placed = placedBy(key, reply);
+    if (placed !== undefined) this.#placed.add(placed, key);
   }
 
   #append(call: KnownCall): Promise<void> {

@@ -25,8 +25,8 @@ export class OwnedAnswers implements Answers {
     return this.#owned().has(...asked);
   }
 
-  forget(id: Parameters<Answers['forget']>[0]): ReturnType<Answers['forget']> {
-    return this.#answers?.forget(id);
+  canceled(...canceled: Parameters<Answers['canceled']>): ReturnType<Answers['canceled']> {
+    return this.#answers?.canceled(...canceled);
   }
 
   get hasBodies(): boolean {

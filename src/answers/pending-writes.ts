@@ -7,6 +7,8 @@ export interface PendingWritesOptions {
   readonly retryMs?: number;
   /** What waits for the database takes so much memory at most; what fails beyond that is given up. Default 64 MiB. */
   readonly maxBytes?: number;
+  /** The database did not take one at its first try. */
+  readonly onFailure?: (error: unknown) => void;
   /** A write was given up. */
   readonly onGivenUp?: (error: unknown) => void;
 }
@@ -61,7 +63,10 @@ export class PendingWrites {
     const all = first
       .then(
         () => undefined,
-        (error: unknown) => (isRepeated ? this.#repeat(text, values, error) : undefined),
+        (error: unknown) => {
+          if (!isHopeless(error)) this.#options.onFailure?.(error);
+          return isRepeated ? this.#repeat(text, values, error) : undefined;
+        },
       )
       .finally(() => {
         this.#bytes -= bytes;
@@ -69,6 +74,10 @@ export class PendingWrites {
       });
     this.#chains.set(key, all);
     return first;
+  }
+
+  isPending(key: string): boolean {
+    return this.#chains.has(key);
   }
 
   /**
@@ -126,9 +135,10 @@ export class PendingWrites {
     return (this.#draining ??= this.#drainAll().finally(() => (this.#draining = undefined)));
   }
 
-  /** One after the other, up to the first that fails: then the others would fail too. */
+  /** One after the other, up to the first that fails for a reason that is not its own: then the others would fail too. */
   async #drainAll(): Promise<Error | undefined> {
-    for (let late = this.#late[0]; late !== undefined; late = this.#late[0]) {
+    let failure: Error | undefined;
+    for (const late of [...this.#late]) {
       try {
         await this.#options.database.query(late.text, late.values);
       } catch (error) {
@@ -137,14 +147,17 @@ export class PendingWrites {
         if (this.#isClosed) this.#endAll();
         if (!isOver) {
           this.#drainSoon();
-          return error as DatabaseError;
+          failure ??= error as DatabaseError;
+          if (isItsOwn(error)) continue;
+          return failure;
         }
       }
       // Closed meanwhile, the list is empty.
-      if (this.#late[0] === late) this.#late.shift();
+      const index = this.#late.indexOf(late);
+      if (index >= 0) this.#late.splice(index, 1);
       late.end();
     }
-    return undefined;
+    return failure;
   }
 
   #endAll(): void {
@@ -155,6 +168,11 @@ export class PendingWrites {
 /** What the database refuses for its values it refuses each time. */
 function isHopeless(error: unknown): boolean {
   return /^2[23]/.test((error as Partial<DatabaseError>).sqlState ?? '');
+}
+
+/** No right to a table, or none there: others may be written. Those of one key are not among them. */
+function isItsOwn(error: unknown): boolean {
+  return /^(?:42|54)/.test((error as Partial<DatabaseError>).sqlState ?? '');
 }
 
 function bytesOf(values: Values): number {

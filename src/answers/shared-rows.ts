@@ -1,9 +1,11 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import { writtenInTime } from '../durable-lines.js';
 import { ProxyError } from '../errors.js';
-import type { Database, DatabaseError } from '../postgres/database.js';
+import { DatabaseError, type Database } from '../postgres/database.js';
 import type { DatabaseClock } from '../postgres/database-clock.js';
 import type { AwaitedRows } from './awaited-rows.js';
 import type { PendingWrites } from './pending-writes.js';
+import type { StoreHealth } from './store-health.js';
 
 /** What the calls of all kinds have in common that several nodes share. */
 export interface SharedRows {
@@ -14,6 +16,9 @@ export interface SharedRows {
   readonly writes: PendingWrites;
   readonly awaited: AwaitedRows;
   readonly turns: Turns;
+  readonly health: StoreHealth;
+  /** Something was not done, and is tried again later. */
+  readonly onTrouble: (error: unknown) => void;
 }
 
 /** SQL: whether the node of that name is alive, as all nodes judge it. */
@@ -62,6 +67,28 @@ export async function timed<Row extends { readonly now: number }>(
   const [row] = rows;
   if (row !== undefined) clock.observe(sentAt, performance.now(), row.now);
   return rows;
+}
+
+/** What the database did not take is tried again after so long, ms. */
+const AGAIN_MS = 250;
+
+/**
+ * Does the work again and again, for as long as the store's patience lasts, when the database is away or says no for the
+ * moment: a restart of it refuses nobody. Not when it has been away for longer than that. Rejects as the last try does.
+ */
+export async function patiently<T>({ health }: SharedRows, work: () => Promise<T>): Promise<T> {
+  const began = performance.now();
+  for (;;) {
+    try {
+      return await work();
+    } catch (error) {
+      if (!(error instanceof DatabaseError) || !isOpen(error)) throw error;
+      health.failed(error);
+      const isLate = performance.now() - began + AGAIN_MS > health.patienceMs;
+      if (isLate || health.isLongAway) throw error;
+      await delay(AGAIN_MS);
+    }
+  }
 }
 
 /**

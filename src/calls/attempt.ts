@@ -74,13 +74,19 @@ export class Attempt {
     const arming = this.#arm(job);
     this.#report(job);
     const sending = this.#sendingOf(job, slot, companions.length > 0);
-    const sent = await this.#send(job, slot, sending);
-    if ('kind' in sent) return sent;
-    const next = await this.#judge(job, slot, sending, sent).finally(() => {
-      // Also when nobody can tell: Kraken's timer may run.
-      if (job.record.outcome === 'executed' || job.record.outcome === 'unknown') arming?.commit();
-      return memory.beforeNext(job);
-    });
+    let next: Next;
+    let sent: Sent | Next;
+    try {
+      sent = await this.#send(job, slot, sending);
+      if ('kind' in sent) return sent;
+      next = await this.#judge(job, slot, sending, sent).finally(() => {
+        // Also when nobody can tell: Kraken's timer may run.
+        if (job.record.outcome === 'executed' || job.record.outcome === 'unknown') arming?.commit();
+        return memory.beforeNext(job);
+      });
+    } finally {
+      arming?.end();
+    }
     if (next.kind === 'answer') {
       this.#learn(job, next.reply);
       if (sent.verdict.remedy.kind === 'none') for (const read of companions) read.answer(next.reply);
@@ -159,7 +165,10 @@ export class Attempt {
       for (const inMs of REPEATS_MS) {
         if (isOver(slot.deadline)) break;
         await new Promise((resolve) => setTimeout(resolve, inMs));
-        sent = await this.#parts.sender.send({ ...sending, hungUp: () => false }, record);
+        const again = await this.#repeatOnce(sending, record);
+        if (again instanceof LaneLost && !mayHaveArrived) throw again;
+        if (again instanceof LaneLost) break;
+        sent = again;
         const { remedy } = sent.verdict;
         if (remedy.kind === 'none') return answer(job, sent, REPEATED);
         // Refused for its moment, not for what it asks: that says nothing about the tries before.
@@ -172,6 +181,17 @@ export class Attempt {
       if (mayHaveArrived && record.outcome !== 'executed') record.outcome = 'unknown';
     }
     throw mayHaveArrived ? unknownOutcome(sent) : noAnswer(sent);
+  }
+
+  /** LaneLost when other nodes have the lane, or the call, by now: this try was not sent. */
+  async #repeatOnce(sending: Sending, record: Job['record']): Promise<Sent | LaneLost> {
+    try {
+      return await this.#parts.sender.send({ ...sending, hungUp: () => false }, record);
+    } catch (error) {
+      if (error instanceof TakenOver) return new LaneLost(error.message);
+      if (error instanceof LaneLost) return error;
+      throw error;
+    }
   }
 
   /** The reply to a call that must not be repeated is lost: the next call on its key is our own question. */

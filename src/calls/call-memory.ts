@@ -9,8 +9,7 @@ import type { KrakenClock } from '../kraken/kraken-clock.js';
 import type { UpstreamReply } from '../kraken/transport.js';
 import type { OrderIdentity } from '../orders/order-identity.js';
 import type { AskKraken } from '../orders/order-lookup.js';
-import { PlacedAnswers } from '../orders/placed-answers.js';
-import { txidsOf } from '../orders/recent-orders.js';
+import { canceledOrders } from '../orders/canceled-orders.js';
 import type { Doubt, Resolution, Settlement } from './settlement.js';
 
 export interface CallMemoryParts {
@@ -36,7 +35,6 @@ const KEEP_PATIENCE_MS = 1_000;
  */
 export class CallMemory {
   readonly #parts: CallMemoryParts;
-  readonly #placed = new PlacedAnswers();
 
   constructor(parts: CallMemoryParts) {
     this.#parts = parts;
@@ -119,26 +117,17 @@ export class CallMemory {
     // Nobody is there to get it: whoever asks the same again means the same.
     if (job.record.hungUp) this.#remember(job);
     if (job.entry === undefined) return;
-    this.#notePlaced(job, reply);
     await this.#keepReply(job, reply);
   }
 
-  #notePlaced(job: Job, { body }: UpstreamReply): void {
-    if (job.order === undefined) return;
-    const id = job.idOfClient() ?? job.idOfBody();
-    const clientId = job.fieldsIfAny()?.get('cl_ord_id');
-    const orders = [...txidsOf(body), ...(typeof clientId === 'string' ? [clientId] : [])];
-    this.#placed.add(job.account.name, orders, id);
-  }
-
-  /** An order that was canceled here may be placed anew. An Idempotency-Key stands for its one call all the same. */
+  /** An order that was canceled may be placed anew. An Idempotency-Key stands for its one call all the same. */
   async #forgetCanceled(job: Job): Promise<void> {
-    const { name } = job.endpoint;
-    const ids = this.#placed.canceledBy(job.account.name, name, job.fieldsIfAny());
-    const forgetting = ids.map(async (id) => {
-      if (id.kind !== 'key') await this.#parts.answers.forget(id);
-    });
-    if (ids.length > 0) await within(Promise.all(forgetting), KEEP_PATIENCE_MS, TOO_LATE);
+    const { account, endpoint, record } = job;
+    const orders = canceledOrders(endpoint.name, job.fieldsIfAny());
+    if (orders.length === 0) return;
+    const sentAt = performance.now() - (record.upstreamMs ?? 0);
+    const forgetting = this.#parts.answers.canceled(account.name, orders, sentAt);
+    if (forgetting instanceof Promise) await within(forgetting, KEEP_PATIENCE_MS, TOO_LATE);
   }
 
   /** The call ended without an answer. Its client may be told so afterwards: it may ask again at once, and elsewhere. */
@@ -264,6 +253,7 @@ export class CallMemory {
       job.idOfBody(),
       this.#intentOf(job, job.order?.doubt()),
       job.hungUpAt ?? performance.now(),
+      job.hungUpAt === undefined ? undefined : job.arrivedAt,
     );
   }
 

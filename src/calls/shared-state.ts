@@ -3,6 +3,7 @@ import type { BreakerLeft, Breakers } from '../lane/breaker.js';
 import type { CounterState, Pacer } from '../lane/pacer.js';
 import type { StartupWindow, WindowLeft } from '../lane/startup.js';
 import type { LaneState, SharedClock, SharedState } from '../lane/tenure.js';
+import type { OrderLeft, RecentOrders } from '../orders/recent-orders.js';
 import type { DeadManSwitch, SwitchLeft } from '../orders/dead-man-switch.js';
 
 export interface SharedKeysParts {
@@ -11,6 +12,9 @@ export interface SharedKeysParts {
   readonly breakers: Pick<Breakers, 'leave' | 'takeUp'>;
   readonly startup: Pick<StartupWindow, 'leave' | 'takeUp'>;
   readonly deadManSwitch: Pick<DeadManSwitch, 'leave' | 'takeUp'>;
+  readonly orders: Pick<RecentOrders, 'leave' | 'takeUp'>;
+  /** Another node has had a lane since we had it. */
+  readonly onForeign: () => void;
 }
 
 /** What a lane's row says, as JSON. Counters and breakers by the key's fingerprint, switches by the account's name. */
@@ -19,6 +23,7 @@ interface Left {
   readonly breakers?: Readonly<Record<string, BreakerLeft>>;
   readonly startup?: WindowLeft;
   readonly switches?: Readonly<Record<string, SwitchLeft>>;
+  readonly orders?: readonly OrderLeft[];
 }
 
 /** The lane of all keys; any other is of the key that it is named by. */
@@ -44,17 +49,22 @@ export class SharedKeys implements SharedState {
     const { accounts, pacer, breakers, startup, deadManSwitch } = this.#parts;
     const left = state as Left;
     this.#foreign.set(lane, left);
-    for (const [key, counter] of Object.entries(left.counters ?? {}))
+    this.#parts.onForeign();
+    if (Array.isArray(left.orders)) this.#parts.orders.takeUp(left.orders.filter(isOrder), clock);
+    for (const [key, counter] of entriesOf(left.counters))
       if (accounts.withKey(key) !== undefined && areTimes(counter.level, counter.at))
         pacer.takeUp(key, counter, clock);
-    for (const [key, breaker] of Object.entries(left.breakers ?? {}))
+    for (const [key, breaker] of entriesOf(left.breakers))
       if (accounts.withKey(key) !== undefined && areTimes(breaker.since))
         breakers.takeUp(key, breaker, clock);
-    if (left.startup !== undefined && areTimes(left.startup.since, left.startup.closesAt))
-      startup.takeUp(left.startup, lane === ALL, clock);
-    for (const [account, one] of Object.entries(left.switches ?? {}))
-      if (accounts.named(account) !== undefined && areTimes(...Object.values(one.until)))
+    const window = left.startup;
+    if (window !== undefined && Array.isArray(window.ends) && areTimes(window.since, window.closesAt))
+      startup.takeUp(window, lane === ALL, clock);
+    for (const [account, one] of entriesOf(left.switches)) {
+      const until = one.until as typeof one.until | undefined;
+      if (accounts.named(account) !== undefined && until !== undefined && areTimes(...Object.values(until)))
         deadManSwitch.takeUp(account, one, clock);
+    }
   }
 
   leave(lane: string, clock: SharedClock): LaneState {
@@ -69,11 +79,20 @@ export class SharedKeys implements SharedState {
       ...(window === undefined ? {} : { startup: window }),
       switches: { ...foreign?.switches, ...only(deadManSwitch.leave(clock), isOfAccount) },
     };
-    return { ...left };
+    const orders = this.#parts.orders.leave(clock).filter(([, account]) => isOfAccount(account));
+    return orders.length === 0 ? { ...left } : { ...left, orders };
   }
 }
 
-/** Also a node of another version may have left them. */
+function isOrder(one: OrderLeft): boolean {
+  return Array.isArray(one) && typeof one[0] === 'string' && typeof one[1] === 'string' && areTimes(one[2]);
+}
+
+/** A node of another version may have left anything. */
+function entriesOf<T>(all: Readonly<Record<string, T>> | undefined): [string, T][] {
+  return Object.entries(all ?? {}).filter(([, one]) => typeof one === 'object' && one !== null);
+}
+
 function areTimes(...values: readonly unknown[]): boolean {
   return values.every(Number.isFinite);
 }

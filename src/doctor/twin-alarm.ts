@@ -142,7 +142,11 @@ export class TwinAlarm {
     if (this.#isShared && (nonce === undefined || nonce <= accepted)) return undefined;
     if (nonce !== undefined && this.#isOfAnother(uses, reference, nonce))
       return { ...found, kind: 'nonce', nonce, usedAt: undefined };
-    if (!this.#isShared && typeof lastUsed === 'number' && this.#isUnexplained(uses, reference, lastUsed, offset))
+    if (
+      !this.#isShared &&
+      typeof lastUsed === 'number' &&
+      this.#isUnexplained(uses, reference, lastUsed, offset)
+    )
       return { ...found, kind: 'last-used', nonce: undefined, usedAt: lastUsed };
     return undefined;
   }

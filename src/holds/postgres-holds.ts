@@ -24,14 +24,18 @@ const LIFT = `
   DELETE FROM kraken_proxy.hold
   WHERE ${ON_TARGET} AND mode = $3 AND ${SINCE} = $4::timestamptz AND who = $5 AND why = $6`;
 const REPLACE = `
-  DELETE FROM kraken_proxy.hold WHERE ${ON_TARGET} AND (mode = 'freeze') = ($3 = 'freeze')`;
+  DELETE FROM kraken_proxy.hold
+  WHERE ${ON_TARGET} AND (mode = 'freeze') = ($3 = 'freeze') AND ${SINCE} <= $4::timestamptz`;
 const SET = `
   INSERT INTO kraken_proxy.hold (account, client, mode, since, who, why)
-  VALUES ($1, $2, $3, $4::timestamptz, $5, $6)`;
+  SELECT $1::text, $2::text, $3::text, $4::timestamptz, $5, $6
+  WHERE NOT EXISTS (
+    SELECT FROM kraken_proxy.hold
+    WHERE ${ON_TARGET} AND (mode = 'freeze') = ($3 = 'freeze') AND ${SINCE} > $4::timestamptz)`;
 // Two operators at two nodes come one after the other; readers do not wait. A node that froze in the middle keeps no
 // operator of another from stopping all.
 const BEGIN = `
-  BEGIN;
+  BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;
   SET LOCAL idle_in_transaction_session_timeout = 2000;
   LOCK TABLE kraken_proxy.hold IN SHARE ROW EXCLUSIVE MODE`;
 
@@ -108,9 +112,10 @@ async function read(database: PostgresHoldsOptions['database']): Promise<readonl
   }));
 }
 
+/** The latest word counts: this one may have waited long for the database. */
 async function put(session: Session, hold: Hold): Promise<void> {
   const values = valuesOf(hold);
-  await session.query(REPLACE, values.slice(0, 3));
+  await session.query(REPLACE, values.slice(0, 4));
   await session.query(SET, values);
 }
 

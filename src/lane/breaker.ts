@@ -48,6 +48,7 @@ interface OpenBreaker {
 const NO_ANSWER_MS = 10_000;
 /** A time of ours that went to the shared clock and came back may differ by so much, ms. */
 const SAME_MS = 50;
+const TOLD_MS = 24 * 60 * 60 * 1_000;
 /** A longer timer would fire at once. */
 const MAX_TIMER_MS = 2 ** 31 - 1;
 
@@ -139,6 +140,9 @@ export class Breakers {
 
   /** What another node that sends with these keys has to know. */
   leave(clock: SharedClock): Record<string, BreakerLeft> {
+    // What was closed long ago every node has heard of.
+    for (const [key, at] of this.#since)
+      if (!this.#open.has(key) && this.#now() - at > TOLD_MS) this.#since.delete(key);
     const left = [...this.#since].map(([key, at]): [string, BreakerLeft] => {
       const since = clock.toShared(at);
       const breaker = this.#open.get(key);

@@ -152,7 +152,9 @@ export class Pacer {
       const isHeld = counter.heldUntil > now;
       return [key, isHeld ? { level, at, heldUntil: clock.toShared(counter.heldUntil) } : { level, at }];
     });
-    return Object.fromEntries(left);
+    return Object.fromEntries(
+      left.filter(([, { level, heldUntil }]) => level > 0 || heldUntil !== undefined),
+    );
   }
 
   /**

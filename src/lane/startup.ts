@@ -37,6 +37,10 @@ export class StartupWindow {
   readonly #listeners: (() => void)[] = [];
   #closesAt = 0;
   #since = -Infinity;
+  /** Opened, but others may have been serving all along: what they have left in the meantime. */
+  #tentative:
+    | { readonly openedAt: number; heard: { readonly since: number; readonly closesAt: number } | undefined }
+    | undefined;
   /** A call has found the second full and has not started yet. */
   #over = false;
   #lastEnd = -Infinity;
@@ -47,14 +51,40 @@ export class StartupWindow {
     this.#now = now;
   }
 
+  /**
+   * Opens the window as this process starts. Until `settle` says whether the start is one for Kraken too, other nodes
+   * are told nothing of it, and their word does not end it.
+   */
+  start(): void {
+    const openedAt = this.#now();
+    this.#tentative = { openedAt, heard: undefined };
+    this.#closesAt = openedAt + this.#options.windowMs;
+  }
+
+  /** Others have been serving all along: their window counts, and not this one. Or nobody has: it counts for all. */
+  settle(othersServe: boolean): void {
+    const tentative = this.#tentative;
+    if (tentative === undefined) return;
+    this.#tentative = undefined;
+    if (!othersServe) {
+      this.#since = tentative.openedAt;
+      return;
+    }
+    this.#since = tentative.heard?.since ?? -Infinity;
+    this.#closesAt = tentative.heard?.closesAt ?? 0;
+    this.#changed();
+  }
+
   /** Opens the window, or opens it anew; calls of the second before still count. */
   open(): void {
+    this.#tentative = undefined;
     this.#since = this.#now();
     this.#closesAt = this.#since + this.#options.windowMs;
   }
 
   /** Leaves the window early. */
   close(): void {
+    this.#tentative = undefined;
     this.#since = this.#now();
     this.#closesAt = 0;
     this.#changed();
@@ -119,10 +149,11 @@ export class StartupWindow {
    * place of those known so far.
    */
   takeUp({ since, closesAt, isOver, ends }: WindowLeft, counts: boolean, clock: SharedClock): void {
-    const at = clock.toLocal(since);
-    if (at > this.#since) {
-      this.#since = at;
-      this.#closesAt = closesAt === 0 ? 0 : clock.toLocal(closesAt);
+    const heard = { since: clock.toLocal(since), closesAt: closesAt === 0 ? 0 : clock.toLocal(closesAt) };
+    if (this.#tentative !== undefined) this.#tentative.heard = heard;
+    else if (heard.since > this.#since) {
+      this.#since = heard.since;
+      this.#closesAt = heard.closesAt;
     }
     if (!counts) return;
     const known = ends.map((end) => ({ at: clock.toLocal(end) })).sort((a, b) => a.at - b.at);

@@ -45,7 +45,10 @@ export function takeStatement(options: TakeOptions, literal: (text: string) => s
       : `SELECT pg_advisory_xact_lock_shared(${lockOf(GLOBAL)}); SELECT pg_advisory_xact_lock(${lockOf(lane)})`;
   return (
     'BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; ' +
+    // Limits that somebody has set for all must not end the wait, nor take the lock away in the middle of a call.
     `SET LOCAL lock_timeout = ${wait}; SET LOCAL idle_in_transaction_session_timeout = ${lease}; ` +
+    "SET LOCAL statement_timeout = 0; SELECT set_config('transaction_timeout', '0', true) " +
+    "WHERE current_setting('transaction_timeout', true) <> '0'; " + // PostgreSQL 17 has it
     `${locks}; ${lookStatement(lane, literal)}`
   );
 }
@@ -99,7 +102,7 @@ const ADVANCE = `
   UPDATE kraken_proxy.lane
   SET floor = greatest(floor + 1, $5::bigint, ${CLOCK}),
     tenure = $3, node = $4, drawn_at = clock_timestamp(), is_free = false, state = $6::jsonb
-  WHERE name = $1 AND tenure = $2`;
+  WHERE name = $1 AND tenure = $2 AND (tenure <> $3 OR node = $4)`;
 
 /**
  * Advances the lane's floor. Values: lane, tenure before, tenure from now on, run, least nonce, state. No row: the lane is
@@ -115,15 +118,19 @@ export const DRAW_OF_KEY = `
   WITH held AS (
     UPDATE kraken_proxy.lane
     SET tenure = $3, node = $4, drawn_at = clock_timestamp(), is_free = false, state = $6::jsonb
-    WHERE name = $1 AND tenure = $2 AND ${CLAIMED}
+    WHERE name = $1 AND tenure = $2 AND (tenure <> $3 OR node = $4) AND ${CLAIMED}
     RETURNING name)
   INSERT INTO kraken_proxy.key_floor AS own (fingerprint, floor) SELECT $9, $5::bigint FROM held
   ON CONFLICT (fingerprint) DO UPDATE SET floor = greatest(own.floor + 1, excluded.floor)
   RETURNING floor`;
 
-/** The lane is free though its lock was lost on the way: nothing of ours is under way any more. Values: lane, tenure, run. */
-export const FREE =
-  'UPDATE kraken_proxy.lane SET is_free = true WHERE name = $1 AND tenure = $2 AND node = $3 AND NOT is_free';
+/**
+ * The lane is free though its lock was lost on the way: nothing of ours is under way any more, and what was learned counts
+ * if nobody has had the lane since. Values: lane, tenure, run, state.
+ */
+export const FREE = `
+  UPDATE kraken_proxy.lane SET is_free = true, state = $4::jsonb
+  WHERE name = $1 AND tenure = $2 AND node = $3 AND NOT is_free`;
 
 export const TENURE = 'SELECT tenure FROM kraken_proxy.lane WHERE name = $1';
 

@@ -1,5 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Claim } from '../answers/begun.js';
+import type { Moment } from '../clocks.js';
 import { ProxyError } from '../errors.js';
 import type { LaneState, SharedClock, SharedState, Tenure } from '../lane/tenure.js';
 import type { Database, Session } from '../postgres/database.js';
@@ -28,6 +29,8 @@ export interface SharedLaneParts {
   readonly onDraw: (seconds: number, error: unknown) => void;
   /** The lane was lost while it was ours. */
   readonly onLost: (lane: string, why: Error) => void;
+  /** What another node has left cannot be read; the lane is ours all the same. */
+  readonly onTrouble: (lane: string, why: unknown) => void;
   /** Whole ms since 1970. */
   readonly wallNow: () => number;
   /** Calls wait so long for a database that is gone, ms. */
@@ -49,7 +52,9 @@ interface Held {
   readonly before: bigint;
   /** Monotonic ms. */
   readonly since: number;
-  readonly heartbeat: NodeJS.Timeout;
+  heartbeat: NodeJS.Timeout | undefined;
+  /** The database has last said that the lock is there to what was asked then. */
+  provenAt: Moment;
   /** No other node has had it for a while: nobody else seems to want it. */
   readonly isAlone: boolean;
   hasDrawn: boolean;
@@ -66,10 +71,13 @@ const HEARTBEAT_PATIENCE_MS = 2_000;
 const LEASE_MS = 5_000;
 /**
  * When a node has lost its lock with a call under way, the next one gives that call so long, ms from its nonce on, unless
- * it is known to have ended. And no nonce is used that was drawn half as long ago, as after a freeze: so a call sent with
- * it, and the next node's, do not meet, if Kraken answers within the other half.
+ * it is known to have ended. And no nonce is used that was drawn half as long ago, as after a freeze, unless the lock is
+ * heard of: so a call sent with it, and the next node's, do not meet, if Kraken answers within the other half.
  */
 const FLIGHT_MS = 2_000;
+/** The longest that a nonce may wait for its connection, ms; and how lately the lock must have been heard of then. */
+const LONGEST_WAY_MS = 15_000;
+const PROVEN_MS = 2_000;
 const LOOK_AGAIN_MS = 50;
 /** A node keeps the lane for several calls, ms; then others have their turn, after they have wanted it in vain less long. */
 const ALONE_MS = 250;
@@ -78,11 +86,13 @@ const AMONG_OTHERS_MS = 50;
 const ALONE_AFTER_MS = 5_000;
 /** When nobody else seems to want it, it is kept a moment longer for the next call, ms. */
 const LINGER_MS = 20;
-/** The longest that a lock is waited for with one statement, ms. */
-const LONGEST_WAIT_MS = 10_000;
+/** A lock is waited for so long at a time, ms: other lanes may need the connection. */
+const LONGEST_WAIT_MS = 1_000;
 /** Beyond that wait, until the database is taken to be gone, ms. */
 const ANSWER_MS = 5_000;
 const RETRY_MS = 250;
+/** A lane without nonces is tried again after this, ms, if no call has tried it before. */
+const DRAW_AGAIN_MS = 2_000;
 
 /**
  * One lane among the nodes that share it. An advisory lock, held by an open transaction, says whose turn it is; a row of
@@ -109,13 +119,20 @@ export class SharedLane implements Tenure {
   #isMade = false;
   #isClosed = false;
   /** What the database said when it could not be asked, and since when, monotonic ms. */
-  #failure: { readonly error: Error; readonly since: number; readonly timer: NodeJS.Timeout } | undefined;
+  #failure:
+    | {
+        readonly error: Error;
+        readonly since: number;
+        readonly timer: NodeJS.Timeout;
+        readonly isOfDraw: boolean;
+      }
+    | undefined;
   #unheard: LaneLost | undefined;
   /** The highest nonce that we know of: the database may lose the last ones, as a replica that takes over does. */
   #floor = 0n;
   /** Of keys that have one of their own, as of the latest tenure. */
   readonly #keyFloors = new Map<string, bigint>();
-  #drawnAt = { steady: -Infinity, wall: -Infinity };
+  #drawnAt: Moment = { steady: -Infinity, wall: -Infinity };
   #issued = 0;
 
   constructor(name: string, parts: SharedLaneParts) {
@@ -202,19 +219,22 @@ export class SharedLane implements Tenure {
     const held = this.#held;
     if (held === undefined) throw new LaneLost(`lane ${this.name} is not ours`);
     if (held.lost !== undefined) throw new LaneLost(held.lost.message, held.lost);
-    const started = performance.now();
+    // From when it is asked for: the database may count from then on.
+    const asked = this.#moment();
+    const started = asked.steady;
     try {
       const nonce = await this.#advance(held, fingerprint, claim);
       this.#parts.onDraw((performance.now() - started) / 1_000, undefined);
-      // From when it was asked for: the database may have counted from then on.
-      this.#drawnAt = { steady: started, wall: this.#parts.wallNow() - (performance.now() - started) };
+      this.#drawnAt = asked;
       this.#issued++;
+      this.#works();
       return nonce;
     } catch (error) {
       if (error instanceof TakenOver) throw error;
       this.#parts.onDraw((performance.now() - started) / 1_000, error);
       // Nobody knows whether it was advanced; the next tenure will.
       this.#lose(held, error as Error);
+      if (!(error instanceof LaneLost)) this.#failsToDraw(error as Error);
       throw error instanceof LaneLost ? error : new LaneLost((error as Error).message, error);
     }
   }
@@ -224,10 +244,9 @@ export class SharedLane implements Tenure {
     const held = this.#held;
     if (held === undefined) throw new LaneLost(`lane ${this.name} is not ours`);
     if (held.lost !== undefined) throw new LaneLost(held.lost.message, held.lost);
-    const steady = performance.now() - this.#drawnAt.steady;
-    const wall = this.#parts.wallNow() - this.#drawnAt.wall;
-    // The monotonic clock stands still while a machine sleeps; the wall clock does not, but it may be set.
-    if (steady < FLIGHT_MS / 2 && wall < FLIGHT_MS / 2) return;
+    // A connection to Kraken may take its time, as long as the lock is heard of.
+    if (this.#ageOf(this.#drawnAt) < FLIGHT_MS / 2) return;
+    if (this.#ageOf(this.#drawnAt) < LONGEST_WAY_MS && this.#ageOf(held.provenAt) < PROVEN_MS) return;
     throw new LaneLost(
       `a nonce of lane ${this.name} was drawn too long ago: the process stood still, or a connection took long`,
     );
@@ -250,12 +269,25 @@ export class SharedLane implements Tenure {
   /** Gives the lane back; nothing may be under way in it. */
   async close(): Promise<void> {
     this.#isClosed = true;
+    this.#wantedUntil = -Infinity;
+    this.#taking?.destroy();
     this.#stay();
     clearTimeout(this.#failure?.timer);
     // What outlasts the time that a stop gives it goes on without the lane, and the next node gives it a moment.
     if (this.#isInTurn) this.#held?.session.destroy();
     else if (this.#held !== undefined && this.#step === undefined) this.#give();
     await this.#step;
+    // One that came all the same.
+    if (this.#held !== undefined && !this.#isInTurn) await this.#giveBack(this.#held);
+  }
+
+  #moment(): Moment {
+    return { steady: performance.now(), wall: this.#parts.wallNow() };
+  }
+
+  /** The monotonic clock stands still while a machine sleeps; the wall clock does not, but it may be set. */
+  #ageOf({ steady, wall }: Moment): number {
+    return Math.max(performance.now() - steady, this.#parts.wallNow() - wall);
   }
 
   /** What was about to be given back is kept. */
@@ -279,23 +311,24 @@ export class SharedLane implements Tenure {
 
   /** Takes the lane as long as it is wanted; never rejects. While the database is away it is asked on and on. */
   async #take(): Promise<void> {
+    if (this.#failure !== undefined) await delay(RETRY_MS, undefined, { ref: false });
     while (!this.#isClosed && (this.#isWanted || this.#failure !== undefined)) {
       try {
-        this.#held = await this.#tryToTake(Math.max(1, this.#wantedUntil - performance.now()));
-        this.#works();
+        const held = await this.#tryToTake(Math.max(1, this.#wantedUntil - performance.now()));
+        // That a nonce can be had is another matter.
+        if (this.#failure?.isOfDraw !== true) this.#works();
+        if (held === undefined) continue;
+        this.#held = held;
         return;
       } catch (error) {
-        if ((error as { sqlState?: string }).sqlState === LOCK_TIMEOUT) {
-          this.#works();
-          continue;
-        }
         this.#fails(error as Error);
         await delay(RETRY_MS, undefined, { ref: false });
       }
     }
   }
 
-  async #tryToTake(wantedMs: number): Promise<Held> {
+  /** Undefined when others have had the lock all the time. */
+  async #tryToTake(wantedMs: number): Promise<Held | undefined> {
     const { database, run } = this.#parts;
     if (!this.#isMade) await database.query(MAKE_LANE, [this.name]);
     this.#isMade = true;
@@ -304,15 +337,20 @@ export class SharedLane implements Tenure {
     try {
       const waitMs = Math.min(wantedMs, LONGEST_WAIT_MS);
       const take = takeStatement({ lane: this.name, waitMs, leaseMs: LEASE_MS }, database.literal);
-      let row = only(await session.query<LaneRow>(take, undefined, waitMs + ANSWER_MS));
+      let row = this.#found(await session.query<LaneRow>(take, undefined, waitMs + ANSWER_MS));
       // By our clock as well: that of a replica that has taken over may be another one.
       const until = performance.now() + FLIGHT_MS;
       while (row.node !== run && !row.is_free && row.drawn_ms < FLIGHT_MS && performance.now() < until) {
         await delay(LOOK_AGAIN_MS);
-        row = only(await session.query<LaneRow>(lookStatement(this.name, database.literal)));
+        row = this.#found(await session.query<LaneRow>(lookStatement(this.name, database.literal)));
       }
       return this.#hold(session, row);
     } catch (error) {
+      if ((error as { sqlState?: string }).sqlState === LOCK_TIMEOUT) {
+        await session.query('ROLLBACK').catch(() => session.destroy());
+        session.release();
+        return undefined;
+      }
       session.destroy();
       throw error;
     } finally {
@@ -320,8 +358,15 @@ export class SharedLane implements Tenure {
     }
   }
 
+  #found(rows: readonly LaneRow[]): LaneRow {
+    const [row] = rows;
+    if (row !== undefined) return row;
+    this.#isMade = false;
+    throw new Error(`the database has no row for lane ${this.name} any more: it is made anew`);
+  }
+
   #hold(session: Session, row: LaneRow): Held {
-    const { run, state } = this.#parts;
+    const { run } = this.#parts;
     // What we have left ourselves we know better than the row.
     const isOwn = row.node === run;
     if (!isOwn) this.#othersAt = performance.now() - Math.max(0, row.drawn_ms);
@@ -331,17 +376,37 @@ export class SharedLane implements Tenure {
       clock: clockAt(row.now_ms),
       before: BigInt(row.tenure),
       since: performance.now(),
-      heartbeat: setInterval(() => void beat(session), HEARTBEAT_MS),
+      heartbeat: undefined,
+      provenAt: this.#moment(),
       isAlone,
       hasDrawn: false,
       lost: undefined,
     };
-    session.onLost((error) => this.#lose(held, error));
     for (const [key, floor] of Object.entries(row.key_floors ?? {}))
       this.#keyFloors.set(key, max(BigInt(floor), this.#keyFloors.get(key) ?? 0n));
     this.#floor = max(this.#floor, max(BigInt(row.floor), BigInt(row.global_floor ?? 0)));
-    if (!isOwn) state()?.takeUp(this.name, row.state, held.clock);
+    if (!isOwn) this.#takeUp(row.state, held.clock);
+    held.heartbeat = setInterval(() => void this.#beat(held), HEARTBEAT_MS);
+    session.onLost((error) => this.#lose(held, error));
     return held;
+  }
+
+  #takeUp(left: LaneState, clock: SharedClock): void {
+    try {
+      this.#parts.state()?.takeUp(this.name, left, clock);
+    } catch (error) {
+      this.#parts.onTrouble(this.name, error);
+    }
+  }
+
+  async #beat(held: Held): Promise<void> {
+    const asked = this.#moment();
+    try {
+      await held.session.query('SELECT', undefined, HEARTBEAT_PATIENCE_MS);
+      held.provenAt = asked;
+    } catch (error) {
+      this.#lose(held, error as Error);
+    }
   }
 
   async #advance(held: Held, fingerprint: string, claim: Claim): Promise<bigint> {
@@ -369,8 +434,9 @@ export class SharedLane implements Tenure {
   }
 
   async #whyNone(held: Held): Promise<Error> {
-    const { tenure } = only(await this.#parts.database.query<{ tenure: string }>(TENURE, [this.name]));
-    if (BigInt(tenure) === held.before + (held.hasDrawn ? 1n : 0n)) return new TakenOver();
+    const [row] = await this.#parts.database.query<{ tenure: string }>(TENURE, [this.name]);
+    if (row !== undefined && BigInt(row.tenure) === held.before + (held.hasDrawn ? 1n : 0n))
+      return new TakenOver();
     return new LaneLost(`another node has taken lane ${this.name} over`);
   }
 
@@ -379,9 +445,10 @@ export class SharedLane implements Tenure {
   }
 
   #lose(held: Held, why: Error): void {
-    if (held.lost !== undefined || this.#held !== held) return;
+    if (held.lost !== undefined) return;
     held.lost = why;
     clearInterval(held.heartbeat);
+    if (this.#held !== held) return; // not yet, or no more
     this.#parts.onLost(this.name, why);
     this.#changed();
   }
@@ -411,9 +478,14 @@ export class SharedLane implements Tenure {
     } catch {
       // With the connection goes the lock. That nothing is under way the next one may learn all the same.
       session.destroy();
-      if (hasDrawn) void database.query(FREE, [this.name, tenure, run]).catch(() => undefined);
+      if (hasDrawn) void this.#free(held).catch(() => undefined);
     }
     this.#held = undefined;
+  }
+
+  async #free(held: Held): Promise<void> {
+    const state = JSON.stringify(this.#stateOf(held));
+    await this.#parts.database.query(FREE, [this.name, held.before + 1n, this.#parts.run, state]);
   }
 
   #works(): void {
@@ -428,7 +500,19 @@ export class SharedLane implements Tenure {
     }
     const timer = setTimeout(() => this.#changed(), this.#parts.patienceMs + 1);
     timer.unref();
-    this.#failure = { error, since: performance.now(), timer };
+    this.#failure = { error, since: performance.now(), timer, isOfDraw: false };
+    this.#changed();
+  }
+
+  /** The lock can be had, and no nonce: a full disk, say. Only another try shows that it has passed. */
+  #failsToDraw(error: Error): void {
+    clearTimeout(this.#failure?.timer);
+    const timer = setTimeout(() => {
+      this.#failure = undefined;
+      this.#changed();
+    }, DRAW_AGAIN_MS);
+    timer.unref();
+    this.#failure = { error, since: this.#failure?.since ?? performance.now(), timer, isOfDraw: true };
     this.#changed();
   }
 
@@ -440,11 +524,6 @@ export class SharedLane implements Tenure {
 /** PostgreSQL's lock_not_available. */
 const LOCK_TIMEOUT = '55P03';
 
-/** One that fails loses its session, which tells those who hold it. */
-async function beat(session: Session): Promise<void> {
-  await session.query('SELECT', undefined, HEARTBEAT_PATIENCE_MS).catch(() => undefined);
-}
-
 /**
  * The database read its clock before its answer came: by at most a round trip what is told by this clock is told as
  * earlier than it was.
@@ -452,12 +531,6 @@ async function beat(session: Session): Promise<void> {
 function clockAt(sharedMs: number): SharedClock {
   const offset = sharedMs - performance.now();
   return { toLocal: (ms) => ms - offset, toShared: (ms) => ms + offset };
-}
-
-function only<Row>(rows: readonly Row[]): Row {
-  const [row] = rows;
-  if (row === undefined) throw new Error('the row of the lane is gone: was the database restored?');
-  return row;
 }
 
 function max(one: bigint, other: bigint): bigint {

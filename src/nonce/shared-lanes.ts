@@ -1,12 +1,13 @@
 import type { Claim } from '../answers/begun.js';
 import type { SharedState, Tenures } from '../lane/tenure.js';
-import type { Database } from '../postgres/database.js';
 import { GLOBAL, HIGHEST, LIFT_ALL, MAKE_LANE } from './lane-row.js';
 import type { Nonces } from './nonces.js';
 import { SharedLane, type SharedLaneParts } from './shared-lane.js';
 
-export interface SharedLanesOptions extends Pick<SharedLaneParts, 'run' | 'onDraw' | 'onLost'> {
-  readonly database: Pick<Database, 'query' | 'laneSession' | 'literal'>;
+export interface SharedLanesOptions extends Pick<
+  SharedLaneParts,
+  'database' | 'run' | 'onDraw' | 'onLost' | 'onTrouble'
+> {
   /** One lane for all keys, or one for each. */
   readonly mode: 'global' | 'key';
   /** Nothing was heard of the database for so long, ms, and why; undefined while it is heard of. */
@@ -48,9 +49,9 @@ export class SharedLanes implements Nonces, Tenures {
   of(name: string): SharedLane {
     let lane = this.#lanes.get(name);
     if (lane === undefined) {
-      const { database, run, onDraw, onLost } = this.#options;
+      const { database, run, onDraw, onLost, onTrouble } = this.#options;
       lane = new SharedLane(name, {
-        ...{ database, run, onDraw, onLost },
+        ...{ database, run, onDraw, onLost, onTrouble },
         state: () => this.#state,
         wallNow: this.#wallNow,
         patienceMs: this.#patienceMs,

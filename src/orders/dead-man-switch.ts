@@ -13,6 +13,8 @@ export interface Arming {
   readonly seconds: number;
   /** To be called once Kraken took it, or may have. */
   readonly commit: () => void;
+  /** To be called in any case, once that is known. */
+  readonly end: () => void;
 }
 
 /** The switch of one account as one node leaves it to the next; times in ms. */
@@ -46,6 +48,11 @@ export class DeadManSwitch {
   readonly #now: () => number;
   readonly #onStruck: (account: string) => void;
   readonly #switches = new Map<string, Switch>();
+  /** Armings under way, of which nobody knows yet whether Kraken takes them. */
+  readonly #asked = new Map<
+    string,
+    { readonly client: string; readonly until: number; readonly strikesAt: number }
+  >();
 
   constructor({ now = () => performance.now(), onStruck }: DeadManSwitchOptions) {
     this.#now = now;
@@ -58,8 +65,14 @@ export class DeadManSwitch {
     const others = this.#shortest(account, client);
     const shortest = Math.min(seconds === 0 ? Infinity : seconds, others ?? Infinity);
     const sent = shortest === Infinity ? 0 : shortest;
+    // If this node ends now, the next one has to take it for armed.
+    const asked = { client, until: now + seconds * 1_000, strikesAt: now + sent * 1_000 + STRIKE_MARGIN_MS };
+    if (seconds > 0) this.#asked.set(account, asked);
     return {
       seconds: sent,
+      end: () => {
+        if (this.#asked.get(account) === asked) this.#asked.delete(account);
+      },
       commit: () => {
         const { until } = this.#open(account);
         if (seconds === 0) until.delete(client);
@@ -103,12 +116,20 @@ export class DeadManSwitch {
 
   /** What another node has to know, to which clients of the same accounts talk. */
   leave(clock: SharedClock): Record<string, SwitchLeft> {
-    const left = [...this.#switches].map(([account, { until, strikesAt }]): [string, SwitchLeft] => {
+    // What is over is over by every clock.
+    const now = this.#now();
+    const armed = [...this.#switches].filter(([, one]) => one.until.size > 0 || one.strikesAt > now);
+    const left = armed.map(([account, { until, strikesAt }]): [string, SwitchLeft] => {
       const times = [...until].map(([client, at]) => [client, clock.toShared(at)] as const);
       const struck = strikesAt === -Infinity ? {} : { strikesAt: clock.toShared(strikesAt) };
       return [account, { until: Object.fromEntries(times), ...struck }];
     });
-    return Object.fromEntries(left);
+    const all = Object.fromEntries(left);
+    for (const [account, { client, until, strikesAt }] of this.#asked) {
+      const times = { ...all[account]?.until, [client]: clock.toShared(until) };
+      all[account] = { until: times, strikesAt: clock.toShared(strikesAt) };
+    }
+    return all;
   }
 
   /** Another node leaves the account's switch so: it has spoken to Kraken last. */

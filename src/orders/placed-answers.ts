@@ -1,51 +1,66 @@
-import type { CallId } from '../answers/call-id.js';
-import type { Fields, FieldValue } from '../kraken/fields.js';
+import type { StoredReply } from '../answers/stored-reply.js';
+import type { CanceledOrders } from './canceled-orders.js';
+import { txidsOf } from './recent-orders.js';
 
-/** Orders of a day and more; the oldest go. */
+/** The orders that an answer names, by Kraken's ids and by the client's own. */
+export interface Placed {
+  readonly account: string;
+  readonly orders: readonly string[];
+}
+
+/** Answers of a day and more; the oldest go. */
 const MOST = 20_000;
 
-/**
- * Which orders the remembered answers name: an answer that says "placed" holds no longer once its order was canceled
- * here, for its bot may want to place it anew under the same `cl_ord_id`. In memory: what was placed before a restart is
- * answered for its 24 hours.
- */
-export class PlacedAnswers {
-  readonly #ids = new Map<string, { readonly account: string; readonly id: CallId }>();
+const ORDER_ENDPOINT = /^(?:AddOrder|AddOrderBatch|AmendOrder|EditOrder)$/;
 
-  /** An answer that is remembered under `id` has named these orders. */
-  add(account: string, orders: readonly string[], id: CallId): void {
-    for (const order of orders) {
-      this.#ids.set(keyOf(account, order), { account, id });
-      const [oldest] = this.#ids.size > MOST ? this.#ids.keys() : [];
-      if (oldest !== undefined) this.#ids.delete(oldest);
+/**
+ * What the answer to a call of that key (`identityOf`) names: it says "placed", which holds no longer once the order is
+ * canceled, for its bot may want to place it anew under the same `cl_ord_id`. Undefined when no cancel makes it untrue: an
+ * Idempotency-Key stands for its one call all the same.
+ */
+export function placedBy(key: string, reply: StoredReply): Placed | undefined {
+  const [kind, , account = '', endpoint = '', id = ''] = JSON.parse(key) as readonly string[];
+  if (kind === 'key' || !ORDER_ENDPOINT.test(endpoint)) return undefined;
+  // A digest, in the place of ids that were too long, is nobody's id.
+  const orders = [...txidsOf(reply.body), ...id.split('\n').filter((one) => one !== '')];
+  return orders.length === 0 ? undefined : { account, orders };
+}
+
+/** Which of the answers that are kept in memory name which orders. */
+export class PlacedAnswers {
+  readonly #placed = new Map<string, Placed>();
+  readonly #keys = new Map<string, Set<string>>();
+
+  /** The answer under `key` has named these orders. */
+  add(placed: Placed, key: string): void {
+    this.#drop(key);
+    this.#placed.set(key, placed);
+    for (const name of namesOf(placed)) this.#keys.set(name, (this.#keys.get(name) ?? new Set()).add(key));
+    const [oldest] = this.#placed.size > MOST ? this.#placed.keys() : [];
+    if (oldest !== undefined) this.#drop(oldest);
+  }
+
+  /** The keys of the answers that a cancel makes untrue. */
+  canceled(account: string, canceled: CanceledOrders): readonly string[] {
+    const keys =
+      canceled === 'all'
+        ? [...this.#placed].filter(([, placed]) => placed.account === account).map(([key]) => key)
+        : namesOf({ account, orders: canceled }).flatMap((name) => [...(this.#keys.get(name) ?? [])]);
+    for (const key of keys) this.#drop(key);
+    return [...new Set(keys)];
+  }
+
+  #drop(key: string): void {
+    const placed = this.#placed.get(key);
+    this.#placed.delete(key);
+    for (const name of placed === undefined ? [] : namesOf(placed)) {
+      const keys = this.#keys.get(name);
+      keys?.delete(key);
+      if (keys?.size === 0) this.#keys.delete(name);
     }
   }
-
-  /** The ids of the answers that a cancel of this endpoint, with these fields, makes untrue. */
-  canceledBy(account: string, endpoint: string, fields: Fields | undefined): CallId[] {
-    if (this.#ids.size === 0) return [];
-    const keys =
-      endpoint === 'CancelAll'
-        ? [...this.#ids].filter(([, entry]) => entry.account === account).map(([key]) => key)
-        : namedBy(fields).map((order) => keyOf(account, order));
-    return keys.flatMap((key) => {
-      const entry = this.#ids.get(key);
-      this.#ids.delete(key);
-      return entry === undefined ? [] : [entry.id];
-    });
-  }
 }
 
-/** The txids and client order ids of CancelOrder and CancelOrderBatch. */
-function namedBy(fields: Fields | undefined): string[] {
-  return ['txid', 'cl_ord_id', 'orders', 'cl_ord_ids'].flatMap((name) => textsOf(fields?.get(name)));
-}
-
-function textsOf(value: FieldValue | undefined): string[] {
-  if (typeof value === 'string') return [value];
-  return Array.isArray(value) ? value.filter((one) => typeof one === 'string') : [];
-}
-
-function keyOf(account: string, order: string): string {
-  return `${account}\n${order}`;
+function namesOf({ account, orders }: Placed): string[] {
+  return orders.map((order) => `${account}\n${order}`);
 }

@@ -1,4 +1,5 @@
 import type { Fields, FieldValue } from '../kraken/fields.js';
+import type { SharedClock } from '../lane/tenure.js';
 
 /** An order that a reply of Kraken's has named. */
 export interface RecentOrder {
@@ -9,6 +10,12 @@ export interface RecentOrder {
   touchedAt: number;
 }
 
+/** An order as one node leaves it to the next. */
+export type OrderLeft = readonly [txid: string, account: string, touchedAt: number];
+
+/** For so long, ms, a call of another node may look for its lost order among those that look like it. */
+const SHARED_MS = 60_000;
+const MOST_SHARED = 100;
 /** Kraken's tiers allow 225 open orders a pair at most; older ones are of no use to anybody here. */
 const MOST = 20_000;
 
@@ -19,6 +26,8 @@ const MOST = 20_000;
 export class RecentOrders {
   readonly #byTxid = new Map<string, RecentOrder>();
   readonly #txidOf = new Map<string, string>();
+  /** Those that their client's own id does not tell from others: the latest. */
+  #alike: string[] = [];
 
   add(txid: string, order: RecentOrder, clientId: string | undefined): void {
     this.#byTxid.set(txid, order);
@@ -44,8 +53,28 @@ export class RecentOrders {
       if (order !== undefined) order.touchedAt = now;
       return;
     }
-    for (const txid of txidsOf(reply))
+    for (const txid of txidsOf(reply)) {
       this.add(txid, { account, pair: pair ?? '', touchedAt: now }, clientId);
+      if (clientId === undefined && (endpoint !== 'AddOrder' || fields?.has('userref') === true))
+        this.#alike = [...this.#alike, txid].slice(-MOST_SHARED);
+    }
+  }
+
+  /** Which orders of the last minute a node that looks for a lost one must not take for it. */
+  leave(clock: SharedClock, now = performance.now()): OrderLeft[] {
+    const orders = this.#alike.map((txid) => [txid, this.#byTxid.get(txid)] as const);
+    const known = orders.flatMap(([txid, order]) => (order === undefined ? [] : [[txid, order] as const]));
+    const young = known.filter(([, { touchedAt }]) => now - touchedAt < SHARED_MS);
+    this.#alike = young.map(([txid]) => txid);
+    return young.map(([txid, { account, touchedAt }]) => [txid, account, clock.toShared(touchedAt)]);
+  }
+
+  takeUp(left: readonly OrderLeft[], clock: SharedClock): void {
+    for (const [txid, account, touchedAt] of left) {
+      if (this.has(txid)) continue;
+      this.add(txid, { account, pair: '', touchedAt: clock.toLocal(touchedAt) }, undefined);
+      this.#alike = [...this.#alike, txid].slice(-MOST_SHARED);
+    }
   }
 
   has(txid: string): boolean {

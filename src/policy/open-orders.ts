@@ -49,6 +49,11 @@ export class OpenOrders {
     if (count !== undefined) count.atMost += adding;
   }
 
+  /** Other nodes may have let orders through: likewise, for every account. */
+  forgetAll(): void {
+    this.#counts.clear();
+  }
+
   /** Nobody knows how many were let through: the next who wants to know asks Kraken. */
   forget(account: string): void {
     this.#counts.delete(account);

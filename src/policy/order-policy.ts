@@ -60,6 +60,11 @@ export class OrderPolicy {
     this.#openOrders = new OpenOrders(new Clocks(clocks));
   }
 
+  /** Another node has placed orders: what is known of their number holds no more. */
+  forgetOpenOrders(): void {
+    this.#openOrders.forgetAll();
+  }
+
   /** Undefined when no limit is set. Throws an Error on rules that the config would not take. */
   compile(rules: Rules): CompiledOrderRules | undefined {
     const compiled = compileOrderRules(rules);

@@ -166,6 +166,11 @@ export class Policy {
     return { denied: undefined, reported: verdict?.reported ?? [], inTurn, settle: noSettling };
   }
 
+  /** Another node has placed orders: what is known of their number holds no more. */
+  forgetOpenOrders(): void {
+    this.#orders.forgetOpenOrders();
+  }
+
   #compile(rules: Rules): CompiledRules {
     const orders = this.#orders.compile(rules);
     const compiled = { endpoints: compileEndpointRules(rules, orders?.names ?? []), orders };

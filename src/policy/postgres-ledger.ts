@@ -169,7 +169,7 @@ export class PostgresLedger implements Ledger {
 async function lock(session: Session, { client, quote }: Place): Promise<void> {
   const key = hashOf(JSON.stringify([client, quote]));
   await session.query(
-    `BEGIN; SET LOCAL idle_in_transaction_session_timeout = ${FROZEN_MS}; ` +
+    `BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL idle_in_transaction_session_timeout = ${FROZEN_MS}; ` +
       `SELECT pg_advisory_xact_lock(${LOCKS}, ${key})`,
   );
 }

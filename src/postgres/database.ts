@@ -57,10 +57,14 @@ export class Database {
   readonly #statements: pg.Pool;
   readonly #lanes: pg.Pool;
   readonly #patienceMs: number;
+  /** Connections for lanes that are not taken. */
+  #freeLanes: number;
+  readonly #waiting: (() => void)[] = [];
   #closing: Promise<void> | undefined;
 
   constructor({ url, lanes, statements = 4, patienceMs = PATIENCE_MS, name }: DatabaseOptions) {
     this.#patienceMs = patienceMs;
+    this.#freeLanes = lanes;
     const options: pg.PoolConfig = {
       connectionString: url.reveal(),
       connectionTimeoutMillis: patienceMs,
@@ -92,7 +96,20 @@ export class Database {
 
   /** A connection for the time in which a lane is held; waits while all are taken. Rejects with DatabaseError. */
   async laneSession(): Promise<Session> {
-    return await this.#open(this.#lanes);
+    // Not in pg's own line, where a wait is a failure after a while.
+    if (this.#freeLanes > 0) this.#freeLanes--;
+    else await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    const giveBack = (): void => {
+      const next = this.#waiting.shift();
+      if (next === undefined) this.#freeLanes++;
+      else next();
+    };
+    try {
+      return await this.#open(this.#lanes, giveBack);
+    } catch (error) {
+      giveBack();
+      throw error;
+    }
   }
 
   /** A text as a literal of SQL, for statements that go without values. */
@@ -110,9 +127,9 @@ export class Database {
     await Promise.race([ended, patience]).finally(() => clearTimeout(timer));
   }
 
-  async #open(pool: pg.Pool): Promise<Session> {
+  async #open(pool: pg.Pool, onEnd?: () => void): Promise<Session> {
     try {
-      return new PooledSession(await pool.connect(), this.#patienceMs);
+      return new PooledSession(await pool.connect(), this.#patienceMs, onEnd);
     } catch (error) {
       throw new DatabaseError(error);
     }
@@ -122,11 +139,13 @@ export class Database {
 class PooledSession implements Session {
   readonly #client: pg.PoolClient;
   readonly #patienceMs: number;
+  readonly #onOver: (() => void) | undefined;
   readonly #listeners: ((error: DatabaseError) => void)[] = [];
   #isOver = false;
   #lost: DatabaseError | undefined;
 
-  constructor(client: pg.PoolClient, patienceMs: number) {
+  constructor(client: pg.PoolClient, patienceMs: number, onOver: (() => void) | undefined) {
+    this.#onOver = onOver;
     this.#client = client;
     this.#patienceMs = patienceMs;
     client.on('error', this.#onError);
@@ -139,7 +158,9 @@ class PooledSession implements Session {
       // pg's own type has not heard of its own option.
       const query = { text, query_timeout: patienceMs } as pg.QueryConfig;
       // Without values the text may hold several statements.
-      const result = await this.#client.query(values === undefined ? query : { ...query, values: [...values] });
+      const result = await this.#client.query(
+        values === undefined ? query : { ...query, values: [...values] },
+      );
       const last: pg.QueryResult = Array.isArray(result) ? (result.at(-1) as pg.QueryResult) : result;
       return last.rows as Row[];
     } catch (cause) {
@@ -181,6 +202,7 @@ class PooledSession implements Session {
     // A connection whose other end is silent would wait for it in vain.
     if (isBroken) streamOf(this.#client)?.destroy();
     this.#client.release(isBroken);
+    this.#onOver?.();
   }
 }
 

@@ -59,9 +59,9 @@ withPostgres('a cluster on one key', () => {
     `4 nodes with ${CLIENTS_A_NODE} clients each: ${CALLS} calls are answered, one in flight at a time, with rising nonces`,
     () =>
       inCluster({ nodes: 4, config: PATIENT }, async (world) => {
-        const started = performance.now();
+        const started = Date.now();
         const answers = await callFromAll(world, CALLS, CLIENTS_A_NODE);
-        const seconds = (performance.now() - started) / 1_000;
+        const seconds = (Date.now() - started) / 1_000;
         figures('4 nodes x 50 clients', {
           calls: answers.length,
           'calls/s': (answers.length / seconds).toFixed(0),

@@ -211,18 +211,73 @@ function keepsItsPromises(createStore: () => Promise<AnswersStore>): void {
       await store.age(2 * DAY_MS);
       expect([await answers.has(id), (await begin(id)).state]).toEqual([true, 'under-way']);
     });
+  });
 
-    it('whose answer holds no longer is new; one under way is not forgotten', async () => {
-      await answer('one', id);
-      await answers.forget(id);
-      expect(await answers.has(id)).toBe(false);
+  describe('orders that are canceled', () => {
+    const id = callId({ kind: 'order', id: 'bid' });
+    const PLACED = '{"error":[],"result":{"txid":["TXID-1"]}}';
+    const cancel = async (orders: readonly string[] | 'all', account = 'master'): Promise<void> =>
+      await answers.canceled(account, orders, performance.now());
+    const known = async (of = id): Promise<boolean> => await answers.has(of);
+
+    it.each([
+      ['its txid', ['other', 'TXID-1']],
+      ['its cl_ord_id', ['bid']],
+      ['a cancel of all', 'all'],
+    ] as const)('an order that is canceled by %s is new, after a restart too', async (_, orders) => {
+      await answer(PLACED, id);
+      await restart();
+      await cancel(orders);
+      expect(await known()).toBe(false);
+      await answer('{"error":[],"result":{"txid":["TXID-2"]}}', id);
+      await cancel(['TXID-1']);
+      expect(replayed(await begin(id))).toContain('TXID-2');
+    });
+
+    it('the orders of a batch are named by each of their ids', async () => {
+      const batch = callId({ kind: 'order', endpoint: 'AddOrderBatch', id: 'bid\nask' });
+      const text = '{"error":[],"result":{"orders":[{"txid":"TXID-1"},{"txid":"TXID-2"}]}}';
+      for (const name of ['bid', 'ask', 'TXID-1', 'TXID-2']) {
+        await answer(text, batch);
+        await cancel([name]);
+        expect(await known(batch)).toBe(false);
+      }
+    });
+
+    it('what else is canceled, or elsewhere, changes nothing', async () => {
+      await answer(PLACED, id);
+      await cancel(['ask', 'TXID-2', '']);
+      await cancel([]);
+      await cancel(['bid', 'TXID-1'], 'alice');
+      await cancel('all', 'alice');
+      expect(replayed(await begin(id))).toBe(PLACED);
+    });
+
+    it('an Idempotency-Key stands for its one call all the same', async () => {
+      await answer(PLACED);
+      await cancel(['TXID-1']);
+      await cancel('all');
+      expect(replayed(await begin())).toBe(PLACED);
+    });
+
+    it('one under way, or in doubt, is not forgotten', async () => {
       const record = newRecord(await begin(id));
       await record.written;
-      await answers.forget(id);
+      await cancel(['bid']);
+      await cancel('all');
       expect((await begin(id)).state).toBe('under-way');
       await record.leaveInDoubt(INTENT);
-      await answers.forget(id);
+      await cancel(['bid']);
+      await cancel('all');
       expect((await begin(id)).state).toBe('in-doubt');
+    });
+
+    it('nor is money that moves', async () => {
+      const withdrawal = callId({ kind: 'body', id: '', endpoint: 'Withdraw' });
+      await answers.lost(withdrawal, INTENT).answered(replyOf('{"error":[],"result":{"refid":"REF-1"}}'));
+      await cancel('all');
+      await cancel(['REF-1']);
+      expect(await known(withdrawal)).toBe(true);
     });
   });
 
@@ -341,10 +396,11 @@ function keepsItsPromises(createStore: () => Promise<AnswersStore>): void {
       expect((await begin(lostId)).state).toBe('new');
     });
 
-    it('whose answer holds no longer is new', async () => {
-      await answers.lost(lostId, INTENT).answered(replyOf('found'));
+    it.each([['TXID-1'], 'all'] as const)('whose order is canceled (%s) is new', async (orders) => {
+      const reply = replyOf('{"error":[],"result":{"txid":["TXID-1"]}}');
+      await answers.lost(lostId, INTENT).answered(reply);
       await lose();
-      await answers.forget(lostId);
+      await answers.canceled('master', orders, performance.now());
       expect((await begin(lostId)).state).toBe('in-doubt');
     });
 

@@ -90,6 +90,7 @@ class PostgresPlace implements Place {
     const lanes = new SharedLanes({
       ...{ database, run, mode: 'global', wallNow: now },
       onDraw: () => undefined,
+      onTrouble: () => undefined,
       onLost: () => undefined,
       silence: () => undefined,
     });

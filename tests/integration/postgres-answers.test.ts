@@ -1,4 +1,7 @@
 import type { Begun } from '../../src/answers/begun.js';
+import { PostgresAnswers } from '../../src/answers/postgres-answers.js';
+import { DatabaseClock } from '../../src/postgres/database-clock.js';
+import { DatabaseError, type Values } from '../../src/postgres/database.js';
 import { SharedAnswers, type AnswersNode } from '../support/answers-stores.js';
 import {
   callId,
@@ -35,8 +38,8 @@ withPostgres('two nodes that share their answers', () => {
   afterAll(() => server.remove());
   beforeEach(async () => {
     store = await SharedAnswers.emptied(server, url);
-    one = await store.node(1_000);
-    other = await store.node(1_000);
+    one = await store.node(1_000, 200);
+    other = await store.node(1_000, 200);
   });
   afterEach(async () => {
     await server.thaw();
@@ -55,8 +58,6 @@ withPostgres('two nodes that share their answers', () => {
     expect(await record.answered(replyOf('one'))).toBeUndefined();
     expect(replayed(await begin(other))).toBe('one');
     expect(await other.answers.has(callId())).toBe(true);
-    await other.answers.forget(callId());
-    expect((await begin(one)).state).toBe('new');
   });
 
   it('its key for another call is a mistake at the other node too', async () => {
@@ -160,9 +161,216 @@ withPostgres('two nodes that share their answers', () => {
     ).toEqual([{ node: one.run }]);
   });
 
+  describe('an end that the database has lost', () => {
+    /** As a replica has it that takes over: the record, and not its end. */
+    const lose = async (as = `state = 'under-way', node = '${one.run}'`): Promise<void> =>
+      void (await store.query(
+        `UPDATE kraken_proxy.answer SET ${as}, json = '${JSON.stringify(INTENT)}', account = NULL, orders = NULL`,
+      ));
+    const order = callId({ kind: 'order', id: 'bid' });
+    const PLACED = '{"error":[],"result":{"txid":["TXID-1"]}}';
+
+    it.each([
+      ['under way, by its own name', undefined],
+      ['in doubt', `state = 'in-doubt', node = NULL`],
+      ['in doubt since another took it over', `state = 'in-doubt', node = NULL, record = 'another'`],
+      ['of another that has died', `state = 'under-way', node = 'dead', record = 'another'`],
+    ])('is told again by the node that has told it: %s', async (_, as) => {
+      await newRecord(await begin(one, order)).answered(replyOf(PLACED));
+      await lose(as);
+      expect(replayed(await begin(one, order))).toBe(PLACED);
+      expect(replayed(await begin(other, order))).toBe(PLACED);
+      await other.answers.canceled('master', ['TXID-1'], performance.now());
+      expect((await begin(other, order)).state).toBe('new');
+    });
+
+    it('not while another finds out about it', async () => {
+      await newRecord(await begin(one)).answered(replyOf('one'));
+      await lose(`state = 'under-way', node = '${other.run}'`);
+      expect((await begin(one)).state).toBe('under-way');
+    });
+
+    it('not when what is in doubt is a later try', async () => {
+      const record = newRecord(await begin(one));
+      await record.leaveInDoubt(INTENT);
+      const { record: found } = doubtOf(await begin(one));
+      await found.answered(replyOf('first'));
+      await lose(`state = 'in-doubt', node = NULL`);
+      const sentAgain = doubtOf(await begin(other)).record;
+      await sentAgain.update(INTENT);
+      await sentAgain.leaveInDoubt(INTENT);
+      expect((await begin(one)).state).toBe('in-doubt');
+    });
+
+    it('what was canceled elsewhere is not told again', async () => {
+      await newRecord(await begin(one, order)).answered(replyOf(PLACED));
+      await other.answers.canceled('master', ['bid'], performance.now());
+      await newRecord(await begin(other, order)).leaveInDoubt(INTENT);
+      expect((await begin(one, order)).state).toBe('in-doubt');
+    });
+
+    it('of a lost reply it is told to one all the same', async () => {
+      await one.answers.lost(lostId, INTENT).answered(replyOf('one'));
+      await store.query(
+        `UPDATE kraken_proxy.lost_reply SET state = 'under-way', node = '${one.run}', json = '{}'`,
+      );
+      expect(replayed(await begin(one, lostId))).toBe('one');
+      expect((await begin(one, lostId)).state).toBe('new');
+    });
+  });
+
+  describe('a statement that comes late', () => {
+    type Query = (text: string, values: Values) => boolean;
+    /** Those that `isLost` chooses are given up, as after a patience; they may arrive when the next one has been sent. */
+    class Lossy {
+      readonly lost: (() => Promise<unknown>)[] = [];
+      isLost: Query = () => false;
+      mayHaveArrived = false;
+
+      async query<Row>(text: string, values: Values = []): Promise<readonly Row[]> {
+        const send = async (): Promise<readonly Row[]> => await one.database.query<Row>(text, values);
+        if (!this.isLost(text, values)) return await send();
+        if (this.mayHaveArrived) await send();
+        else this.lost.push(send);
+        throw new DatabaseError(new Error('Query read timeout'));
+      }
+
+      /** They arrive. */
+      async arrive(): Promise<void> {
+        for (const send of this.lost.splice(0)) await send();
+      }
+    }
+    let lossy: Lossy;
+    let node: PostgresAnswers;
+    beforeEach(() => {
+      lossy = new Lossy();
+      node = new PostgresAnswers({ database: lossy, run: one.run, clock: new DatabaseClock() });
+    });
+    afterEach(() => node.close());
+    /** The first statement that matches is lost. */
+    const loseFirst = (pattern: RegExp): void => {
+      lossy.isLost = (text) => {
+        const isIt = pattern.test(text);
+        if (isIt) lossy.isLost = () => false;
+        return isIt;
+      };
+    };
+
+    it.each(['forget', 'leaveInDoubt', 'update'] as const)(
+      'a %s of the call before does nothing to the one that is under way',
+      async (end) => {
+        const former = newRecord(await node.begin(callId(), INTENT));
+        loseFirst(/^\s*(?:DELETE|UPDATE)/);
+        if (end === 'update') await former.update({ ...INTENT, until: 1 }).catch(() => undefined);
+        else await former[end]({ ...INTENT, until: 1 });
+        if (end !== 'forget') former.forget();
+        const begun = await node.begin(callId(), INTENT);
+        const record = end === 'leaveInDoubt' ? doubtOf(begun).record : newRecord(begun);
+        await lossy.arrive();
+        expect(await rows()).toMatchObject([{ state: 'under-way', node: one.run }]);
+        expect(await record.answered(replyOf('one'))).toBeUndefined();
+        expect(replayed(await begin(other))).toBe('one');
+      },
+    );
+
+    it.each([true, false])(
+      'a beginning that is not answered is tried again; it arrived: %s',
+      async (mayHaveArrived) => {
+        lossy.mayHaveArrived = mayHaveArrived;
+        loseFirst(/INSERT INTO kraken_proxy.answer/);
+        const record = newRecord(await node.begin(callId(), INTENT));
+        await lossy.arrive();
+        expect(await record.answered(replyOf('one'))).toBeUndefined();
+        expect(replayed(await begin(other))).toBe('one');
+      },
+    );
+
+    it.each([true, false])(
+      'a lost reply that may have been taken is told; it was: %s',
+      async (mayHaveArrived) => {
+        await one.answers.lost(lostId, INTENT).answered(replyOf('one'));
+        lossy.mayHaveArrived = mayHaveArrived;
+        loseFirst(/DELETE FROM kraken_proxy.lost_reply/);
+        expect(replayed(await node.begin(lostId, INTENT))).toBe('one');
+        expect((await node.begin(lostId, INTENT)).state).toBe('new');
+        expect(await lost()).toEqual([]);
+      },
+    );
+
+    it('a cancel leaves what was placed after it', async () => {
+      const order = callId({ kind: 'order', id: 'bid' });
+      await newRecord(await node.begin(order, INTENT)).answered(replyOf('{}'));
+      loseFirst(/lost_reply/);
+      await node.canceled('master', ['bid'], performance.now());
+      await until(async () => (await rows()).length === 0);
+      await newRecord(await node.begin(order, INTENT)).answered(replyOf('{}'));
+      await lossy.arrive();
+      expect((await node.begin(order, INTENT)).state).toBe('answered');
+    });
+
+    it('a cancel of all leaves what was placed after it was sent', async () => {
+      for (const answers of [node, other.answers]) await answers.begin(callId(), INTENT); // they know the time
+      const sentAt = performance.now();
+      const order = callId({ kind: 'order', id: 'bid' });
+      await newRecord(await node.begin(order, INTENT)).answered(replyOf('{}'));
+      await other.answers.canceled('master', 'all', sentAt);
+      await node.canceled('master', 'all', sentAt);
+      expect((await begin(other, order)).state).toBe('answered');
+    });
+
+    it('an answer that is written late is not told of an order that was canceled meanwhile', async () => {
+      const order = callId({ kind: 'order', id: 'bid' });
+      const record = newRecord(await node.begin(order, INTENT));
+      lossy.isLost = (text) => /state = \$4/.test(text);
+      await record.answered(replyOf('{}'));
+      const canceling = node.canceled('master', ['bid'], performance.now());
+      lossy.isLost = () => false;
+      await canceling;
+      expect((await begin(other, order)).state).toBe('new');
+    });
+
+    it('a disk without room is told, and when there is room again', async () => {
+      await node.begin(callId({ id: 'before' }), INTENT);
+      expect(node.problem).toBeUndefined();
+      const full = Object.assign(new DatabaseError(new Error('No space left on device')), {
+        sqlState: '53100',
+      });
+      const { query } = lossy;
+      lossy.query = async <Row>(text: string, values: Values = []): Promise<readonly Row[]> => {
+        if (/INSERT/.test(text)) throw full;
+        return (await query.call(lossy, text, values)) as Row[];
+      };
+      await expect(node.begin(callId(), INTENT)).rejects.toBe(full);
+      expect(node.problem).toBe('the database: No space left on device');
+      // Known to be so for longer than a call waits: nobody waits in vain.
+      await until(() => node.problem !== undefined);
+      const began = performance.now();
+      await expect(node.begin(callId(), INTENT)).rejects.toBe(full);
+      expect(performance.now() - began).toBeLessThan(1_000);
+      lossy.query = query;
+      await until(() => node.problem === undefined);
+      expect((await node.begin(callId(), INTENT)).state).toBe('new');
+      await until(async () => (await rows()).length === 2);
+    }, 20_000);
+  });
+
   describe('a database that is away', () => {
     // A test that failed has left it so.
     afterEach(() => server.restart().catch(() => undefined));
+
+    it('a restart refuses nobody: what begins meanwhile waits for it', async () => {
+      const patient = await store.node();
+      await patient.answers.begin(lostId, INTENT);
+      await server.kill();
+      const begun = [
+        begin(patient),
+        begin(patient, lostId),
+        patient.answers.has(callId({ id: 'k2' })),
+      ] as const;
+      await server.restart();
+      const [withId, without, isKnown] = await Promise.all(begun);
+      expect([withId.state, without.state, isKnown]).toEqual(['new', 'new', false]);
+    });
 
     it('nothing begins; once it is back all does', async () => {
       await server.kill();
@@ -203,6 +411,14 @@ withPostgres('two nodes that share their answers', () => {
         await until(async () => (await lost())[0]?.state === 'answered');
         expect(replayed(await begin(other, lostId))).toBe('found');
       }
+    });
+
+    it('a lost reply that it has not taken yet is known to an equal call at its node', async () => {
+      await begin(one, lostId);
+      await server.kill();
+      await expect(one.answers.lost(lostId, INTENT).written).rejects.toMatchObject(refused);
+      await server.restart();
+      expect((await begin(one, lostId)).state).toBe('under-way');
     });
 
     it('a call that it took too late, when nobody waited any more, is not under way for ever', async () => {
@@ -272,6 +488,23 @@ withPostgres('two nodes that share their answers', () => {
       expect((await other.answers.begin(lostId, INTENT, since + 2_000)).state).toBe('answered');
     });
 
+    it('a hang-up that was noticed late is one from before the call that repeats it elsewhere', async () => {
+      for (const node of [one, other]) await begin(node, lostId); // they know the time
+      const now = performance.now();
+      const [arrivedAt, seenAt] = [now - 5_000, now];
+      const isKnown = async (at: number): Promise<boolean> => await other.answers.has(lostId, at);
+      await one.answers.lost(lostId, INTENT, seenAt, arrivedAt).written;
+      expect([await isKnown(seenAt - 900), await isKnown(seenAt - 1_200)]).toEqual([true, false]);
+      await store.query('DELETE FROM kraken_proxy.lost_reply');
+      // But not one that was there before it.
+      await one.answers.lost(lostId, INTENT, seenAt, seenAt - 400).written;
+      expect([await isKnown(seenAt - 300), await isKnown(seenAt - 600)]).toEqual([true, false]);
+      await store.query('DELETE FROM kraken_proxy.lost_reply');
+      // Nor with one whose client was told, which knows when.
+      await one.answers.lost(lostId, INTENT, seenAt).written;
+      expect([await isKnown(seenAt + 300), await isKnown(seenAt - 300)]).toEqual([true, false]);
+    });
+
     it('one that is being lost is seen by an equal call at the same node at once', async () => {
       await begin(one, lostId);
       const record = one.answers.lost(lostId, INTENT);
@@ -327,11 +560,14 @@ withPostgres('two nodes that share their answers', () => {
         UPDATE kraken_proxy.answer SET state = 'under-way', node = '${one.run}', json = '${JSON.stringify(INTENT)}'
         WHERE key = '${stray.claim?.answer ?? ''}'`);
       await store.query(`
-        INSERT INTO kraken_proxy.lost_reply (id, key, state, json, node, since)
-        VALUES ('stray', 'k', 'under-way', '{}', '${one.run}', '-infinity')`);
-      await store.age(2 * 60 * 1000);
+        INSERT INTO kraken_proxy.lost_reply (id, key, state, json, node, since, record)
+        VALUES ('stray', 'k', 'under-way', '{}', '${one.run}', '-infinity', 'former')`);
+      await store.age(9_000);
       const waiting = outcomeOf(await begin(other));
-      await one.answers.sweep();
+      await one.answers.releaseStrays();
+      expect((await begin(other)).state).toBe('under-way');
+      await store.age(2_000);
+      await one.answers.releaseStrays();
       expect(await waiting).toBeUndefined();
       expect((await begin(other)).state).toBe('in-doubt');
       expect(await lost()).toMatchObject([{ state: 'in-doubt', node: null }]);

@@ -20,6 +20,7 @@ interface NodeOptions {
   readonly url?: string;
   readonly state?: LaneState;
   readonly patienceMs?: number;
+  readonly lanes?: number;
 }
 
 /** One node's lanes, and the lane of its calls. */
@@ -32,19 +33,28 @@ class TestNode {
   readonly takenUp: LaneState[] = [];
   state: LaneState;
 
-  constructor(url: string, run: string, { mode = 'global', state = {}, ...options }: NodeOptions = {}) {
+  constructor(
+    url: string,
+    run: string,
+    { mode = 'global', state = {}, wallNow, patienceMs, lanes = 4 }: NodeOptions = {},
+  ) {
     this.run = run;
     this.state = state;
-    this.database = new Database({ url: new Secret(url), lanes: 4, patienceMs: 2_000, name: run });
+    this.database = new Database({ url: new Secret(url), lanes, patienceMs: 2_000, name: run });
     this.lanes = new SharedLanes({
       ...{ database: this.database, run, mode },
       onDraw: () => undefined,
+      onTrouble: () => undefined,
       onLost: (_, why) => this.lost.push(why),
       silence: () => undefined,
-      ...options,
+      ...(wallNow === undefined ? {} : { wallNow }),
+      ...(patienceMs === undefined ? {} : { patienceMs }),
     });
     this.lanes.share({
-      takeUp: (_, left) => void this.takenUp.push(left),
+      takeUp: (_, left) => {
+        this.takenUp.push(left);
+        if ('isUnreadable' in left) throw new TypeError('no such thing');
+      },
       leave: () => this.state,
     });
     this.lane = this.open(mode === 'global' ? 'global' : KEY);
@@ -206,6 +216,115 @@ withPostgres('a lane that nodes share', () => {
     expect(one.takenUp).toEqual([{}]); // of a lane that nobody had before
   });
 
+  it('what a node learns in a turn whose lock was lost is left all the same, if nobody had the lane since', async () => {
+    const one = node({ state: { learned: 'nothing' } });
+    await one.lane.join(async () => {
+      await one.lanes.draw(KEY);
+      one.state = { learned: 'that the key is locked out' };
+      await sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE state = 'idle in transaction'");
+      await until(() => one.lost.length === 1);
+    }).result;
+    await until(async () => (await sql('SELECT is_free FROM kraken_proxy.lane'))[0]?.is_free === true);
+    const two = node();
+    await two.call();
+    expect(two.takenUp).toEqual([{ learned: 'that the key is locked out' }]);
+  });
+
+  it('what cannot be read of what was left is left out, and the lane goes on', async () => {
+    const [one, two] = [node({ state: { isUnreadable: true } }), node()];
+    await one.call();
+    expect(await two.call()).toBeGreaterThan(0n);
+  });
+
+  it('lanes that wait for others do not keep a free one waiting, though they take all connections', async () => {
+    const [one, two] = [node({ mode: 'key' }), node({ mode: 'key', lanes: 1 })];
+    let release = (): void => undefined;
+    const held = one.lane.join(async () => {
+      await one.lanes.draw(KEY);
+      await new Promise<void>((resolve) => (release = resolve));
+    }).result;
+    await until(() => one.lane.inFlight === 1);
+    const waits = two.call();
+    const free = two.open(OTHER);
+    await two.call(0, OTHER, free);
+    expect(two.lanes.problem).toBeUndefined();
+    release();
+    await Promise.all([held, waits]);
+    await free.close();
+  });
+
+  it('a lane whose row is gone is made anew, above all that this node knows of', async () => {
+    const one = node({ wallNow: () => Date.now() + 60_000 });
+    const before = await one.call();
+    await until(() => !one.lanes.of('global').isOurs);
+    await sql('DELETE FROM kraken_proxy.lane');
+    expect(await one.call()).toBeGreaterThan(before);
+  });
+
+  it('a lane whose nonces cannot be written is tried again in peace, says so, and recovers', async () => {
+    const one = node({ patienceMs: 300 });
+    await one.call();
+    await sql('ALTER TABLE kraken_proxy.lane ADD CONSTRAINT broken CHECK (floor < 0) NOT VALID');
+    const [{ calls: before }] = (await sql(
+      'SELECT xact_rollback AS calls FROM pg_stat_database WHERE datname = current_database()',
+    )) as [{ calls: string }];
+    await expect(one.lane.join(async () => await one.lanes.draw(KEY)).result).rejects.toMatchObject({
+      code: 'not-owner',
+    });
+    expect(one.lanes.problem).toContain('broken');
+    expect(before).toBeDefined();
+    await sql('ALTER TABLE kraken_proxy.lane DROP CONSTRAINT broken');
+    await until(() => one.lanes.problem === undefined);
+    await one.call();
+  });
+
+  it('limits of time that the database has for all end neither a wait nor a tenure', async () => {
+    const name = new URL(url).pathname.slice(1);
+    await sql(`ALTER DATABASE "${name}" SET statement_timeout = '300ms'`);
+    await sql(`ALTER DATABASE "${name}" SET transaction_timeout = '600ms'`);
+    await sql(`ALTER DATABASE "${name}" SET default_transaction_isolation = 'repeatable read'`);
+    const [one, two] = [node(), node()];
+    const long = one.call(1_500);
+    await until(() => one.lane.inFlight === 1);
+    await Promise.all([long, two.call()]);
+    expect([...one.lost, ...two.lost]).toEqual([]);
+    expect(two.lanes.problem).toBeUndefined();
+  });
+
+  it('a nonce may wait for its connection while the lock is heard of, and not without', async () => {
+    const one = node();
+    await one.lane.join(async () => {
+      await one.lanes.draw(KEY);
+      await delay(2_200);
+      one.lanes.assertOwned(KEY);
+    }).result;
+    let now = Date.now();
+    const frozen = node({ wallNow: () => now });
+    await frozen.lane.join(async () => {
+      await frozen.lanes.draw(KEY);
+      now += 3_000; // as after a sleep of the machine
+      expect(() => frozen.lanes.assertOwned(KEY)).toThrow(LaneLost);
+    }).result;
+  });
+
+  it('a node that waits for the lane is closed at once', async () => {
+    const [one, two] = [node(), node()];
+    let release = (): void => undefined;
+    const held = one.lane.join(async () => {
+      await one.lanes.draw(KEY);
+      await new Promise<void>((resolve) => (release = resolve));
+    }).result;
+    await until(() => one.lane.inFlight === 1);
+    const waits = two.call().catch((error: unknown) => error);
+    await until(async () => (await sql('SELECT FROM pg_locks WHERE NOT granted')).length > 0);
+    const started = performance.now();
+    await two.close();
+    expect(performance.now() - started).toBeLessThan(900);
+    expect(await waits).toMatchObject({ code: 'shutting-down' });
+    release();
+    await held;
+  });
+
   it('a lock that is lost in a turn: no further nonce, what was drawn is not used, and the next call goes on', async () => {
     const one = node();
     const seen: unknown[] = [];
@@ -287,29 +406,19 @@ withPostgres('a lane that nodes share', () => {
     expect(one.lost).toEqual([]);
   });
 
-  it('a call whose wait is over while the lane is elsewhere does not stop the process', async () => {
-    const [one, two] = [node(), node()];
-    let release = (): void => undefined;
-    const held = one.lane.join(async () => {
-      await one.lanes.draw(KEY);
-      await new Promise<void>((resolve) => (release = resolve));
-    }).result;
-    await until(() => one.lane.inFlight === 1);
-    const join = (): Promise<unknown> =>
-      two.lane.join(() => Promise.resolve(), { maxWaitMs: 100 }).result.catch((error: unknown) => error);
-    const first = join();
-    const end = performance.now() + 150;
-    while (performance.now() < end); // the loop stands still over its deadline
-    const second = join();
-    let looks = 0;
-    two.lanes.of('global').onChange(() => {
-      if (++looks > 1_000) throw new Error('it goes round and round');
-    });
-    expect(await first).toMatchObject({ code: 'queue-timeout' });
-    expect(await second).toMatchObject({ code: 'queue-timeout' });
-    release();
-    await held;
-    await two.call();
+  it('a call that is overdue asks for nothing: each look at it would bring about the next', async () => {
+    const one = node();
+    await one.call();
+    const lane = one.lanes.of('global');
+    await until(async () => (await sql('SELECT is_free FROM kraken_proxy.lane'))[0]?.is_free === true);
+    await delay(20);
+    let changes = 0;
+    lane.onChange(() => changes++);
+    lane.want(-1);
+    await delay(20);
+    expect(changes).toBe(0);
+    lane.want(1_000);
+    await until(() => lane.isOurs);
   });
 
   it('a call that another node has taken over gets no nonce, and the lane stays ours', async () => {

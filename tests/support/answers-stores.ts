@@ -68,15 +68,19 @@ export class SharedAnswers implements AnswersStore {
     return new SharedAnswers(server, url);
   }
 
-  /** One more node, alive until `die`; `patienceMs`: how long it waits for the database. */
-  async node(patienceMs = 5_000): Promise<AnswersNode> {
+  /**
+   * One more node, alive until `die`; `patienceMs`: how long a statement of it waits for the database, and `waitMs`: how
+   * long a call does for a database that is away.
+   */
+  async node(patienceMs = 5_000, waitMs = 5_000): Promise<AnswersNode> {
     const run = `run-${this.#nodes.length + 1}`;
     await this.query(`
       INSERT INTO kraken_proxy.node (run, host, version, seen_at) VALUES ('${run}', 'here', '1', 'infinity')`);
     const database = new Database({ url: new Secret(this.#url), lanes: 1, patienceMs });
     const troubles: unknown[] = [];
     const onTrouble = (error: unknown): void => void troubles.push(error);
-    const answers = new PostgresAnswers({ database, run, clock: new DatabaseClock(), pollMs: 20, onTrouble });
+    const times = { pollMs: 20, patienceMs: waitMs };
+    const answers = new PostgresAnswers({ database, run, clock: new DatabaseClock(), onTrouble, ...times });
     const node = { run, answers, database, troubles };
     this.#nodes.push(node);
     return node;

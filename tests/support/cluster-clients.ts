@@ -1,5 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import { LostCall, type Answered, type Balancer } from './balancer.js';
+import { Balancer, LostCall, type Answered } from './balancer.js';
 import { noncesAt } from './process-world.js';
 import type { ClusterNode, ClusterWorld } from './cluster-world.js';
 
@@ -29,7 +29,7 @@ export interface PlacedOrder {
   refusal?: string;
 }
 
-/** A good answer: when, on the monotonic clock in ms, and by whom. */
+/** A good answer: when, unix ms, and by whom. */
 export interface Good {
   readonly at: number;
   readonly node: ClusterNode;
@@ -56,14 +56,14 @@ export class ClusterClients {
   readonly errors = new Map<string, number>();
   /** How calls were lost, and how often. */
   readonly lost = new Map<string, number>();
-  readonly #balancer: Balancer;
+  readonly balancer: Balancer;
   readonly #pauseMs: number;
   readonly #running: Promise<void>[];
   #isStopped = false;
   #ids = 0;
 
   constructor(balancer: Balancer, { orders, reads, pauseMs = 0 }: ClientOptions) {
-    this.#balancer = balancer;
+    this.balancer = balancer;
     this.#pauseMs = pauseMs;
     this.#running = [
       ...Array.from({ length: orders }, () => this.#placeOrders()),
@@ -75,21 +75,6 @@ export class ClusterClients {
   async stop(): Promise<void> {
     this.#isStopped = true;
     await Promise.all(this.#running);
-  }
-
-  /** The first good answer after a moment by any node but this one; undefined while there is none. */
-  firstGood(after: number, notBy?: ClusterNode): Good | undefined {
-    return this.good.find(({ at, node }) => at > after && node !== notBy);
-  }
-
-  async #placeOrders(): Promise<void> {
-    while (!this.#isStopped) {
-      const id = `c-${String(this.#ids++).padStart(6, '0')}`;
-      const order: PlacedOrder = { id, askedAt: Date.now(), attempts: [] };
-      this.orders.push(order);
-      await this.settle(order);
-      await delay(this.#pauseMs);
-    }
   }
 
   /**
@@ -124,6 +109,16 @@ export class ClusterClients {
     }
   }
 
+  async #placeOrders(): Promise<void> {
+    while (!this.#isStopped) {
+      const id = `c-${String(this.#ids++).padStart(6, '0')}`;
+      const order: PlacedOrder = { id, askedAt: Date.now(), attempts: [] };
+      this.orders.push(order);
+      await this.settle(order);
+      await delay(this.#pauseMs);
+    }
+  }
+
   async #read(): Promise<void> {
     while (!this.#isStopped) {
       const answered = await this.#call('Balance', {});
@@ -134,9 +129,9 @@ export class ClusterClients {
 
   async #call(endpoint: string, fields: Readonly<Record<string, string>>): Promise<Answered | LostCall> {
     try {
-      const answered = await this.#balancer.call(endpoint, fields);
+      const answered = await this.balancer.call(endpoint, fields);
       const { node, code, error } = answered;
-      if (error.length === 0) this.good.push({ at: performance.now(), node });
+      if (error.length === 0) this.good.push({ at: Date.now(), node });
       else count(this.errors, `${code}: ${error.join()}`);
       return answered;
     } catch (error) {
@@ -145,6 +140,17 @@ export class ClusterClients {
       return error;
     }
   }
+}
+
+/** Clients of all nodes, through a load balancer, until they are stopped or the world is closed. */
+export function startClients(world: ClusterWorld, options: ClientOptions): ClusterClients {
+  const balancer = Balancer.open(world.nodes);
+  const clients = new ClusterClients(balancer, options);
+  world.onClose(async () => {
+    await clients.stop();
+    await balancer.close();
+  });
+  return clients;
 }
 
 /**

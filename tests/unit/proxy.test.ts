@@ -34,6 +34,7 @@ it('a nonce that was drawn while the state was ours is not used once it is anoth
     }),
     policy: {
       decide: () => ({ denied: undefined, reported: [], inTurn: undefined, settle: () => undefined }),
+      forgetOpenOrders: () => undefined,
     },
     nonces: {
       draw: () => {

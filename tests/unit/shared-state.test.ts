@@ -4,6 +4,7 @@ import { Pacer } from '../../src/lane/pacer.js';
 import { StartupWindow } from '../../src/lane/startup.js';
 import type { LaneState, SharedClock } from '../../src/lane/tenure.js';
 import { DeadManSwitch } from '../../src/orders/dead-man-switch.js';
+import { RecentOrders } from '../../src/orders/recent-orders.js';
 
 const KEY = '0123456789abcdef';
 const OTHER = 'fedcba9876543210';
@@ -19,6 +20,8 @@ class Node {
   readonly breakers: Breakers;
   readonly startup: StartupWindow;
   readonly switches: DeadManSwitch;
+  readonly orders = new RecentOrders();
+  foreign = 0;
   readonly keys: SharedKeys;
   readonly breakerStates: string[] = [];
   readonly struck: string[] = [];
@@ -62,6 +65,8 @@ class Node {
       breakers: this.breakers,
       startup: this.startup,
       deadManSwitch: this.switches,
+      orders: this.orders,
+      onForeign: () => this.foreign++,
     });
   }
 
@@ -185,6 +190,77 @@ describe('what nodes that share keys tell each other', () => {
     expect(one.startup.isOpen).toBe(false);
     one.takeUp({ startup: { since: shared - 60_000, closesAt: shared + 60_000, isOver: false, ends: [] } });
     expect(one.startup.isOpen).toBe(false);
+  });
+
+  it('a node that starts beside others that serve leaves their window as it is, open or closed', () => {
+    const [one, two, three] = [node(3), node(5_000), node(9)];
+    one.startup.open();
+    shared += 5_000;
+    two.startup.start();
+    expect(two.startup.isOpen).toBe(true);
+    expect(two.leave()).not.toHaveProperty('startup'); // nobody is told yet
+    two.takeUp(one.leave());
+    two.startup.settle(true);
+    expect(two.startup.isOpen).toBe(true);
+    shared += 5_100; // the others' window is over, its own would not be
+    expect(two.startup.isOpen).toBe(false);
+    three.startup.start();
+    three.takeUp(one.leave());
+    three.startup.settle(true);
+    expect(three.startup.isOpen).toBe(false);
+  });
+
+  it('a node that starts where nobody serves opens the window, whatever was left long ago, and for all', () => {
+    const [one, two] = [node(3), node(5_000)];
+    one.startup.open();
+    one.startup.close();
+    const old = one.leave();
+    shared += 60_000;
+    two.startup.start();
+    two.takeUp(old);
+    expect(two.startup.isOpen).toBe(true);
+    two.startup.settle(false);
+    one.takeUp(two.leave());
+    expect(one.startup.isOpen).toBe(true);
+  });
+
+  it('orders that look alike are told of: a lost one is not taken for another node’s', () => {
+    const [one, two] = [node(3), node(5_000)];
+    const fields = new Map([
+      ['pair', 'XBTUSD'],
+      ['userref', '7'],
+    ]);
+    one.orders.learn(
+      'master',
+      'AddOrder',
+      fields,
+      Buffer.from('{"error":[],"result":{"txid":["OABC"]}}'),
+      shared - 3,
+    );
+    one.orders.learn(
+      'master',
+      'AddOrder',
+      new Map([['cl_ord_id', 'a']]),
+      Buffer.from('{"error":[],"result":{"txid":["OXYZ"]}}'),
+      shared - 3,
+    );
+    const left = JSON.parse(JSON.stringify(one.orders.leave(one.clock, shared - 3))) as ReturnType<
+      RecentOrders['leave']
+    >;
+    expect(left.map(([txid]) => txid)).toEqual(['OABC']);
+    two.takeUp({ orders: left });
+    expect(two.orders.has('OABC')).toBe(true);
+    expect(two.foreign).toBe(1);
+    expect(one.orders.leave(one.clock, shared + 61_000)).toEqual([]);
+  });
+
+  it('a client that has been armed is armed for the next node too when this one ends before it knows', () => {
+    const [one, two] = [node(3), node(5_000)];
+    const arming = one.switches.ask('master', 'bot-1', 60);
+    two.takeUp(one.leave());
+    expect(two.switches.ask('master', 'bot-2', 0).seconds).toBe(60);
+    arming.end();
+    expect(one.leave()).toMatchObject({ switches: {} });
   });
 
   it('a client’s dead man’s switch is not disarmed by a client of another node', () => {
