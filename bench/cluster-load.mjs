@@ -13,6 +13,7 @@ import { botKeys, CALL_PATH } from './bots.mjs';
  * @property {Caller[]} clients
  * @property {boolean} signs Whether the clients sign like bots do, or leave it to a proxy.
  * @property {number} ms
+ * @property {number} [calls] No more than so many in all.
  */
 /**
  * Makes one call after the other, each at the next of its places; it has a connection to each url.
@@ -66,7 +67,7 @@ async function call(connection, at, signs) {
  * @param {Order} order
  * @returns {Promise<Measured>}
  */
-async function carryOut({ urls, clients, signs, ms }) {
+async function carryOut({ urls, clients, signs, ms, calls: most = Infinity }) {
   const connections = clients.map(() => urls.map((url) => new Client(url, { keepAliveTimeout: 60_000 })));
   /** @type {number[]} */
   const latencies = [];
@@ -79,7 +80,7 @@ async function carryOut({ urls, clients, signs, ms }) {
           const [url, key] = places[at % places.length] ?? [0, 0];
           const connection = connections[client]?.[url];
           const sent = performance.now();
-          if (sent - start >= ms || connection === undefined) return;
+          if (sent - start >= ms || calls >= most || connection === undefined) return;
           await call(connection, key, signs);
           calls++;
           if (isScenery !== true) latencies.push(performance.now() - sent);

@@ -17,7 +17,7 @@ import type { SharedReads } from './lane/shared-reads.js';
 import { newCallRecord, type CallRecord } from './log.js';
 import type { OrderSafety } from './calls/order-safety.js';
 import type { EngineCounter } from './orders/engine-counter.js';
-import { txidsOf } from './orders/recent-orders.js';
+import { txidsOf } from './named-orders.js';
 import type { Decision, Finding, Policy, Rules } from './policy/policy.js';
 import type { SharedTokens } from './calls/shared-tokens.js';
 import { HungUp, unreachable, type Sender, type Sending } from './calls/sender.js';

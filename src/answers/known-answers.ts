@@ -5,7 +5,7 @@ import { endingOnce, type Begun, type Intent, type OpenRecord } from './begun.js
 import { identityOf, type CallId } from './call-id.js';
 import { fateOf, KnownCalls, type KnownCall } from './known-calls.js';
 import type { CanceledOrders } from '../orders/canceled-orders.js';
-import { placedBy, PlacedAnswers } from '../orders/placed-answers.js';
+import { placedBy, PlacedAnswers } from './placed-answers.js';
 import { LostReplies } from './lost-replies.js';
 import { Outcome } from './outcome.js';
 import { decodeReply, encodeReply, type StoredReply } from './stored-reply.js';

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type { CanceledOrders } from '../orders/canceled-orders.js';
-import { placedBy } from '../orders/placed-answers.js';
+import { placedBy } from './placed-answers.js';
 import { endingOnce, type Begun, type Intent, type OpenRecord } from './begun.js';
 import { Outcome } from './outcome.js';
 import {
@@ -16,14 +16,23 @@ import {
 import { decodeReply, encodeReply, type StoredReply } from './stored-reply.js';
 import { ToldAnswers, type ToldAnswer } from './told-answers.js';
 
-/** What the table says of a call at its beginning. */
-interface Row {
+/** A call as somebody has found it, which may be another's a moment later. */
+interface Found {
   readonly state: 'new' | 'under-way' | 'in-doubt' | 'answered' | 'done';
-  readonly asked: string | null;
-  readonly json: string | null;
   readonly node: string | null;
   readonly call: string | null;
   readonly record: string | null;
+}
+
+/** One that is this node's, and held by nobody here. */
+interface Stray extends Found {
+  readonly id: string;
+}
+
+/** What the table says of a call at its beginning. */
+interface Row extends Found {
+  readonly asked: string | null;
+  readonly json: string | null;
   readonly is_alive: boolean;
   readonly now: number;
 }
@@ -88,7 +97,7 @@ const FORGET_ANSWER = `
   DELETE FROM kraken_proxy.answer WHERE key = $1 AND call = $2 AND state = 'answered' RETURNING 1`;
 
 const OUR_OLD_ONES = `
-  SELECT key AS id, record FROM kraken_proxy.answer
+  SELECT key AS id, state, node, call, record FROM kraken_proxy.answer
   WHERE node = $1 AND state = 'under-way' AND at < clock_timestamp() - interval '10 seconds'`;
 const SWEEP = `
   DELETE FROM kraken_proxy.answer WHERE key IN (
@@ -157,18 +166,22 @@ export class SharedCalls {
    * too late. It is in doubt for whoever asks. Rejects with DatabaseError.
    */
   async releaseStrays(): Promise<void> {
-    const { database, run, turns, writes, onTrouble } = this.#shared;
-    const ours = await database.query<{ readonly id: string; readonly record: string }>(OUR_OLD_ONES, [run]);
-    for (const { id, record } of ours) {
-      if (this.#open.has(id)) continue;
-      // One that begins is in its turn until it is open.
-      const turn = turns.take(id, async () => {
-        await writes.settled(id);
-        if (!this.#open.has(id)) await writes.write(id, IN_DOUBT, [id, run, record, null], false);
-      });
-      // The others do not depend on it; this one is looked at again.
-      await turn.catch(onTrouble);
+    const { database, run, turns, onTrouble } = this.#shared;
+    for (const stray of await database.query<Stray>(OUR_OLD_ONES, [run])) {
+      if (this.#open.has(stray.id)) continue;
+      // One that begins is in its turn until it is open. The others do not depend on it; it is looked at again.
+      await turns.take(stray.id, () => this.#release(stray)).catch(onTrouble);
     }
+  }
+
+  async #release(stray: Stray): Promise<void> {
+    const { run, writes } = this.#shared;
+    const { id, record, call } = stray;
+    await writes.settled(id);
+    if (this.#open.has(id)) return;
+    const told = this.#told.get(id, call);
+    if (told !== undefined) await this.#tellAgain(id, stray, told);
+    else await writes.write(id, IN_DOUBT, [id, run, record, null], false);
   }
 
   async #begin(key: string, asked: string | undefined, intent: Intent): Promise<Begun> {
@@ -232,7 +245,7 @@ export class SharedCalls {
   }
 
   /** The database has lost the end of a call that was answered here: looking for it would find it known, as if another's. */
-  async #tellAgain(key: string, row: Row, { json, placed }: ToldAnswer): Promise<Begun | undefined> {
+  async #tellAgain(key: string, row: Found, { json, placed }: ToldAnswer): Promise<Begun | undefined> {
     const { database } = this.#shared;
     const { state, node, record } = row;
     const end = [json === undefined ? 'done' : 'answered', json ?? ''];

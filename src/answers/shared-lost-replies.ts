@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { writtenInTime } from '../durable-lines.js';
 import type { CanceledOrders } from '../orders/canceled-orders.js';
-import { placedBy } from '../orders/placed-answers.js';
+import { placedBy } from './placed-answers.js';
 import { endingOnce, type Begun, type Intent, type OpenRecord } from './begun.js';
 import { Outcome } from './outcome.js';
 import {
@@ -17,22 +17,24 @@ import {
 import { decodeReply, encodeReply } from './stored-reply.js';
 import { ToldAnswers, type ToldAnswer } from './told-answers.js';
 
-/** A lost reply that concerns a call. */
-interface Lost {
+/** A lost reply as somebody has found it, which may be another's a moment later. */
+interface Found {
   readonly id: string;
   readonly state: 'under-way' | 'in-doubt' | 'answered' | 'done';
   readonly node: string | null;
   readonly record: string | null;
+}
+
+/** One that concerns a call. */
+interface Lost extends Found {
   /** Of one that is answered: the reply. */
   readonly json: string | null;
   readonly is_alive: boolean;
 }
 
 /** One that is this node's, and held by nobody here. */
-interface Stray {
-  readonly id: string;
+interface Stray extends Found {
   readonly key: string;
-  readonly record: string;
 }
 
 /** Whoever is overtaken by others so often gives up. */
@@ -78,7 +80,7 @@ const UPDATE = `UPDATE kraken_proxy.lost_reply SET json = $4 WHERE ${OURS} RETUR
 const DROP = `DELETE FROM kraken_proxy.lost_reply WHERE ${OURS} RETURNING 1`;
 
 const OUR_OLD_ONES = `
-  SELECT id, key, record FROM kraken_proxy.lost_reply
+  SELECT id, key, state, node, record FROM kraken_proxy.lost_reply
   WHERE node = $1 AND state = 'under-way' AND at < clock_timestamp() - interval '10 seconds'`;
 const SWEEP = `
   DELETE FROM kraken_proxy.lost_reply WHERE id IN (
@@ -142,7 +144,9 @@ export class SharedLostReplies {
       clock.isKnown && Number.isFinite(from) ? clock.toDatabase(from) - clock.errorMs : -Infinity;
     const inserted = writes.write(key, INSERT, [id, key, JSON.stringify(intent), run, fromThen, record]);
     const written = writtenInTime(
-      inserted.then(() => health.worked()),
+      inserted.then(() => {
+        health.worked();
+      }),
       'a lost reply',
     );
     // The reason is for whoever waits for it; nobody has to.
@@ -157,17 +161,21 @@ export class SharedLostReplies {
 
   /** As `SharedCalls.releaseStrays`. */
   async releaseStrays(): Promise<void> {
-    const { database, run, turns, writes, onTrouble } = this.#shared;
-    const ours = await database.query<Stray>(OUR_OLD_ONES, [run]);
-    for (const { id, key, record } of ours) {
-      if (this.#open.has(id)) continue;
-      const turn = turns.take(key, async () => {
-        await writes.settled(key);
-        if (!this.#open.has(id)) await writes.write(key, IN_DOUBT, [id, run, record, null], false);
-      });
-      // The others do not depend on it; this one is looked at again.
-      await turn.catch(onTrouble);
+    const { database, run, turns, onTrouble } = this.#shared;
+    for (const stray of await database.query<Stray>(OUR_OLD_ONES, [run])) {
+      if (this.#open.has(stray.id)) continue;
+      await turns.take(stray.key, () => this.#release(stray)).catch(onTrouble);
     }
+  }
+
+  async #release(stray: Stray): Promise<void> {
+    const { run, writes } = this.#shared;
+    const { id, key, record } = stray;
+    await writes.settled(key);
+    if (this.#open.has(id)) return;
+    const told = this.#told.get(id, id);
+    if (told !== undefined) await this.#endLost(stray, told);
+    else await writes.write(key, IN_DOUBT, [id, run, record, null], false);
   }
 
   async #begin(key: string, arrivedAt: number): Promise<Begun | undefined> {
@@ -198,7 +206,10 @@ export class SharedLostReplies {
     const doubt = concerns.find((lost) => lost.state === 'in-doubt' || !this.#isUnderWay(lost));
     if (doubt !== undefined) {
       const told = this.#told.get(doubt.id, doubt.id);
-      if (told !== undefined) return await this.#endLost(doubt, told);
+      if (told !== undefined) {
+        await this.#endLost(doubt, told);
+        return undefined;
+      }
       const record = randomUUID();
       const former = await this.#takeOver(key, doubt, record);
       return former && { state: 'in-doubt', record: this.#recordOf(doubt.id, key, record), intent: former };
@@ -229,8 +240,8 @@ export class SharedLostReplies {
     return json === null ? { state: 'done' } : { state: 'answered', reply: decodeReply(json) };
   }
 
-  /** The database has lost the end of a call that was answered here; undefined: whoever looks again finds it. */
-  async #endLost({ id, state, node, record }: Lost, { json, placed }: ToldAnswer): Promise<undefined> {
+  /** The database has lost the end of a call that was answered here: whoever looks again finds it. */
+  async #endLost({ id, state, node, record }: Found, { json, placed }: ToldAnswer): Promise<void> {
     const end = [json === undefined ? 'done' : 'answered', json ?? ''];
     const named = [placed?.account ?? null, JSON.stringify(placed?.orders ?? [])];
     await this.#shared.database.query(END_LOST, [id, state, node, record, ...end, ...named]);

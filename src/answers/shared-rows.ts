@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { writtenInTime } from '../durable-lines.js';
 import { ProxyError } from '../errors.js';
-import { DatabaseError, type Database } from '../postgres/database.js';
+import type { Database, DatabaseError } from '../postgres/database.js';
 import type { DatabaseClock } from '../postgres/database-clock.js';
 import type { AwaitedRows } from './awaited-rows.js';
 import type { PendingWrites } from './pending-writes.js';
@@ -82,13 +82,17 @@ export async function patiently<T>({ health }: SharedRows, work: () => Promise<T
     try {
       return await work();
     } catch (error) {
-      if (!(error instanceof DatabaseError) || !isOpen(error)) throw error;
+      if (!isOfDatabase(error) || !isOpen(error)) throw error;
       health.failed(error);
       const isLate = performance.now() - began + AGAIN_MS > health.patienceMs;
       if (isLate || health.isLongAway) throw error;
       await delay(AGAIN_MS);
     }
   }
+}
+
+function isOfDatabase(error: unknown): error is DatabaseError {
+  return error instanceof ProxyError && 'sqlState' in error;
 }
 
 /**

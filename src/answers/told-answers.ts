@@ -1,4 +1,4 @@
-import { PlacedAnswers, type Placed } from '../orders/placed-answers.js';
+import { PlacedAnswers, type Placed } from './placed-answers.js';
 import type { CanceledOrders } from '../orders/canceled-orders.js';
 
 /** What became of a call, as this process has told it. */

@@ -127,8 +127,10 @@ export class Attempt {
           : await this.#settle(job, slot, sent);
       case 'none':
         // A deadline of ours that Kraken does not like must not cost an order.
-        if (job.order?.dropDeadline(verdict.error) === true && !isOver(slot.deadline))
+        if (job.order?.dropDeadline(verdict.error) === true && !isOver(slot.deadline)) {
+          await this.#parts.memory.changed(job);
           return { kind: 'again', inMs: 0 };
+        }
         // Our first try is there after all: its id is taken.
         if (job.wasResent && job.order !== undefined && verdict.error?.includes(NOT_UNIQUE) === true)
           return await this.#settle(job, slot, sent);

@@ -26,6 +26,8 @@ export interface CallMemoryParts {
 
 /** For a client that still waits when its call is in doubt: Kraken gets at least so long to tell, ms. */
 const PATIENCE_MS = 3_000;
+/** An intent that took longer to be kept is made anew, ms: the orders' deadlines reckon with 5 s. */
+const LONG_MS = 2_000;
 /** An answer does not wait longer than this for the disk, ms. */
 const KEEP_PATIENCE_MS = 1_000;
 
@@ -65,6 +67,7 @@ export class CallMemory {
     const id = job.idOfClient() ?? (isRepeatable(job) && answers.hasBodies ? job.idOfBody() : undefined);
     if (id === undefined) return undefined;
     for (;;) {
+      const asked = performance.now();
       const beginning = answers.begin(id, this.#intentOf(job), job.arrivedAt);
       const begun = beginning instanceof Promise ? await beginning : beginning;
       switch (begun.state) {
@@ -73,6 +76,8 @@ export class CallMemory {
           if (id.kind === 'body') return undefined;
           job.entry = begun.record;
           await begun.record.written;
+          // Its time has begun to run before: what is sent now may be executed later than it says.
+          if (performance.now() - asked > LONG_MS) await begun.record.update(this.#intentOf(job));
           return undefined;
         case 'answered':
           return this.#replay(job, begun.reply, id);
@@ -147,6 +152,11 @@ export class CallMemory {
     if (!hungUp || !isLost) return;
     this.#remember(job);
     return this.#written(job.entry);
+  }
+
+  /** It is another order now, in what tells its fate: a crash must look for this one. Rejects with ProxyError `not-owner`. */
+  async changed(job: Job): Promise<void> {
+    await job.entry?.update(this.#intentOf(job));
   }
 
   /** Its reply is lost. A client that is gone may ask the same again at any moment. */

@@ -1,5 +1,6 @@
 import type { Fields, FieldValue } from '../kraken/fields.js';
 import type { SharedClock } from '../lane/tenure.js';
+import { txidsOf } from '../named-orders.js';
 
 /** An order that a reply of Kraken's has named. */
 export interface RecentOrder {
@@ -92,25 +93,6 @@ function keyOf(account: string, clientId: string): string {
   return `${account}\n${clientId}`;
 }
 
-/** `result.txid` (a list, or one), the txids of `result.orders`, or the `refid` of money that moves. */
-export function txidsOf(reply: Buffer): string[] {
-  try {
-    const { result } = JSON.parse(reply.toString()) as { result?: Named };
-    const orders = Array.isArray(result?.orders) ? (result.orders as Named[]) : [result];
-    return orders
-      .flatMap((order) => [order?.txid, order?.refid].flat())
-      .filter((txid) => typeof txid === 'string');
-  } catch {
-    return [];
-  }
-}
-
 function textOf(value: FieldValue | undefined): string | undefined {
   return typeof value === 'string' && value !== '' ? value : undefined;
-}
-
-interface Named {
-  readonly txid?: unknown;
-  readonly refid?: unknown;
-  readonly orders?: unknown;
 }

@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import {
-  DRAW,
+  DRAW_CLAIMED,
   DRAW_OF_KEY,
   FREE,
   giveStatement,
@@ -192,7 +192,7 @@ withPostgres('the schema', () => {
       await proxy.query(MAKE_LANE, ['global']);
       await session.query(takeStatement({ lane: 'global', waitMs: 1_000, leaseMs: 5_000 }, literal));
       const draw: Values = ['global', 0, 1, 'run', 5n, '{}', null, null];
-      expect(await proxy.query(DRAW, draw)).toHaveLength(1);
+      expect(await proxy.query(DRAW_CLAIMED, draw)).toHaveLength(1);
       const again: Values = ['global', 1, 1, 'run', 5n, '{}', null, null, 'f'.repeat(16)];
       expect(await proxy.query(DRAW_OF_KEY, again)).toEqual([{ floor: '5' }]);
       await session.query(giveStatement({ lane: 'global', tenure: 1n, run: 'run', state: {} }, literal));

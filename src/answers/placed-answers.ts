@@ -1,6 +1,6 @@
-import type { StoredReply } from '../answers/stored-reply.js';
-import type { CanceledOrders } from './canceled-orders.js';
-import { txidsOf } from './recent-orders.js';
+import { txidsOf } from '../named-orders.js';
+import type { CanceledOrders } from '../orders/canceled-orders.js';
+import type { StoredReply } from './stored-reply.js';
 
 /** The orders that an answer names, by Kraken's ids and by the client's own. */
 export interface Placed {
