@@ -197,7 +197,7 @@ withPostgres('the schema', () => {
       expect(await proxy.query(DRAW_OF_KEY, again)).toEqual([{ floor: '5' }]);
       await session.query(giveStatement({ lane: 'global', tenure: 1n, run: 'run', state: {} }, literal));
       session.release();
-      await proxy.query(FREE, ['global', 1, 'run']);
+      await proxy.query(FREE, ['global', 1, 'run', '{}']);
       expect(await proxy.query(TENURE, ['global'])).toEqual([{ tenure: '1' }]);
       await proxy.query(LIFT_ALL, [7]);
       await proxy.query(LIFT_KEY, ['f'.repeat(16), 9]);
