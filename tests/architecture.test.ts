@@ -38,7 +38,10 @@ const LAYERS: readonly (readonly [layer: string, pattern: RegExp])[] = [
     'parts',
     /^(?:clients\.ts|answers\/|doctor\/|holds\/|journal\/|lane\/|kraken\/|nonce\/|operator\/|orders\/|policy\/|postgres\/)/,
   ],
-  ['ground', /^(?:clocks|durable-file|durable-lines|errors|live-view|named-orders|secret|metrics|log|replay-guard)\.ts$/],
+  [
+    'ground',
+    /^(?:clocks|durable-file|durable-lines|errors|live-view|named-orders|secret|metrics|log|replay-guard)\.ts$/,
+  ],
 ];
 const SANDBOX = 'sandbox/';
 /** The sandbox stands apart: these start it, and it knows nobody. */
