@@ -182,10 +182,11 @@ it.concurrent(
       fourth.kill('SIGTERM');
       expect(await fourth.exit()).toEqual({ code: 0, signal: null });
 
-      // Each run's lines stand together, in one file that nobody had to move out of the way.
-      expect(readdirSync(world.stateFolder).filter((name) => name.includes('.journal.'))).toEqual([
-        'nonce.txt.journal.jsonl',
-      ]);
+      // Each run's lines stand together. What the frozen one had handed to the system before it froze may still have been
+      // written behind another's lines: then that file was left as it was, and a new one begun.
+      const files = readdirSync(world.stateFolder).filter((name) => name.includes('.journal.'));
+      expect(files).toContain('nonce.txt.journal.jsonl');
+      expect(files.length).toBeLessThanOrEqual(2);
       expect(await expectWhole(world)).toBe(4);
       let run: unknown;
       for (const { kind, run: begun, requestId } of journalLines(journalOf(world))) {
