@@ -75,6 +75,24 @@ class TestNode {
     }).result;
   }
 
+  /** A call that has its nonce and goes on until it is let go. */
+  async hold(): Promise<() => Promise<void>> {
+    let release = (): void => undefined;
+    let begin = (): void => undefined;
+    const begun = new Promise<void>((resolve) => (begin = resolve));
+    const { result } = this.lane.join(async () => {
+      await this.lanes.draw(KEY);
+      const end = new Promise<void>((resolve) => (release = resolve));
+      begin();
+      await end;
+    });
+    await Promise.race([begun, result]);
+    return async () => {
+      release();
+      await result;
+    };
+  }
+
   async close(): Promise<void> {
     await this.lane.close();
     await this.lanes.close();
@@ -195,15 +213,10 @@ withPostgres('a lane that nodes share', () => {
   it('lanes of different keys do not wait for each other', async () => {
     const one = node({ mode: 'key' });
     const other = one.open(OTHER);
-    let release = (): void => undefined;
-    const held = one.lane.join(async () => {
-      await one.lanes.draw(KEY);
-      await new Promise<void>((resolve) => (release = resolve));
-    }).result;
+    const letGo = await one.hold();
     await node({ mode: 'key' }).call(0, OTHER, nodes[1]?.open(OTHER));
     await one.call(0, OTHER, other);
-    release();
-    await held;
+    await letGo();
     await other.close();
   });
 
@@ -238,18 +251,12 @@ withPostgres('a lane that nodes share', () => {
 
   it('lanes that wait for others do not keep a free one waiting, though they take all connections', async () => {
     const [one, two] = [node({ mode: 'key' }), node({ mode: 'key', lanes: 1 })];
-    let release = (): void => undefined;
-    const held = one.lane.join(async () => {
-      await one.lanes.draw(KEY);
-      await new Promise<void>((resolve) => (release = resolve));
-    }).result;
-    await until(() => one.lane.inFlight === 1);
+    const letGo = await one.hold();
     const waits = two.call();
     const free = two.open(OTHER);
     await two.call(0, OTHER, free);
     expect(two.lanes.problem).toBeUndefined();
-    release();
-    await Promise.all([held, waits]);
+    await Promise.all([letGo(), waits]);
     await free.close();
   });
 
@@ -309,20 +316,14 @@ withPostgres('a lane that nodes share', () => {
 
   it('a node that waits for the lane is closed at once', async () => {
     const [one, two] = [node(), node()];
-    let release = (): void => undefined;
-    const held = one.lane.join(async () => {
-      await one.lanes.draw(KEY);
-      await new Promise<void>((resolve) => (release = resolve));
-    }).result;
-    await until(() => one.lane.inFlight === 1);
+    const letGo = await one.hold();
     const waits = two.call().catch((error: unknown) => error);
     await until(async () => (await sql('SELECT FROM pg_locks WHERE NOT granted')).length > 0);
     const started = performance.now();
     await two.close();
     expect(performance.now() - started).toBeLessThan(900);
     expect(await waits).toMatchObject({ code: 'shutting-down' });
-    release();
-    await held;
+    await letGo();
   });
 
   it('a lock that is lost in a turn: no further nonce, what was drawn is not used, and the next call goes on', async () => {
