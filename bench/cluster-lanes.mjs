@@ -39,7 +39,7 @@ class BusyLane {
   }
 
   async draw() {
-    const values = [this.#name, this.#tenure, this.#tenure + 1, RUN, 0, '{}', null, null];
+    const values = [this.#name, this.#tenure, this.#tenure + 1, RUN, 0, '{}'];
     const { rowCount } = await this.#statements.query(DRAW, values);
     if (rowCount !== 1) throw new Error(`lane ${this.#name} is another's`);
     this.#tenure++;

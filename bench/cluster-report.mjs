@@ -137,7 +137,7 @@ ${clusterSizes(measurements)}
 - One key, calls/s: ${sizes.perNode} clients a node, each one call after the other. Added latency: one client in all, each call through the next node, so that nobody waits for another’s call. One client a node: they wait for each other; of added p50 about ${sizes.upstreamMs} ms for each other node is that wait.
 - ${sizes.keys} keys, calls/s: ${sizes.crowd} clients, two to a key, at different nodes. Added latency: ${sizes.walkers} clients with ${sizes.keys / sizes.walkers} keys each, one call after the other, a key’s next call through the next node.
 - The busy node’s guest: ${sizes.perNode} clients at one node, and through another one a call for the same key every ${sizes.guestMs} ms.
-- Round trips: counted on the wire between nodes and database (one ReadyForQuery each), less what idle nodes ask (${trips.idlePerNode.toFixed(1)} a node and second). Transactions that write: by the database’s own numbers of them; processor time: of all its processes, by the kernel. Both less what goes on when nobody calls.
+- Round trips: counted on the wire between nodes and database (one ReadyForQuery each), less what idle nodes ask (${trips.idlePerNode.toFixed(1)} a node and second). Transactions that write: by the database’s own numbers of them; processor time: of all its processes, by the kernel. Both less what goes on when nobody calls, and the median of the rounds.
 - At most: a nonce is one durable commit (\`DRAW\`); a tenure takes the lane, draws one nonce and gives it back, on two connections as a node does. The program that asks runs on the same cores.
 `;
   return format(text, { parser: 'markdown' });

@@ -16,11 +16,14 @@ const MOST_CONNECTIONS = 500;
  * From what was measured, what greater clusters ask of their database: a section of Markdown, each formula with it.
  * @param {Measurements} measurements
  */
-export function clusterSizes({ of, idle, most, sizes }) {
+export function clusterSizes({ of, idle, trips, most, sizes }) {
   const apart = of('four', 'manyCalm');
-  const busy = of('one', 'oneBusy');
   const draws = best(most.map(({ lanes, draw }) => ({ lanes, ...draw })));
   const tenures = best(most.map(({ lanes, tenure }) => ({ lanes, ...tenure })));
+  // Too few calls to see their processor time in all that a database does beside them.
+  const tookAndGave = (trips.loneBusy.trips - 1) / 2;
+  const busySeconds = draws.databaseSeconds + tookAndGave * (tenures.databaseSeconds - draws.databaseSeconds);
+  const busy = { ...of('one', 'oneBusy'), databaseSeconds: busySeconds };
   const beat = { writes: idle.writes / sizes.nodes, seconds: idle.databaseSeconds / sizes.nodes };
   /** How calls come: each finds the lane elsewhere, or a lane is never idle and stays where it is. */
   const ways = [
@@ -54,7 +57,7 @@ ${table([...heads, 'database cores', 'cores a node', 'databases'], rows)}
 From the measured figures above:
 
 - calls/s = keys × calls/s a key. 0.33 and 1 are what Kraken lets a key do for ever (Starter, Pro); at most: what one key’s busy lane reached here with an upstream of ${sizes.upstreamMs} ms, ${busy.perSecond.toFixed(1)}.
-- At 0.33 and 1 each call finds its lane at another node: it takes it, draws and gives it back (4 nodes, 100 keys, calm): ${apart.writes.toFixed(2)} writing transactions, one of which waits for the disk, ${us(apart.databaseSeconds)} µs of the database and ${us(apart.proxySeconds)} µs of a node a call. At most: each key’s clients stay with one node (a lone node, its lane busy): ${busy.writes.toFixed(2)} transactions, ${us(busy.databaseSeconds)} µs and ${us(busy.proxySeconds)} µs.
+- At 0.33 and 1 each call finds its lane at another node: it takes it, draws and gives it back (4 nodes, 100 keys, calm): ${apart.writes.toFixed(2)} writing transactions, one of which waits for the disk, ${us(apart.databaseSeconds)} µs of the database and ${us(apart.proxySeconds)} µs of a node a call. At most: each key’s clients stay with one node (a lone node, its lane busy): ${busy.writes.toFixed(2)} transactions and ${us(busy.proxySeconds)} µs of the node a call; of the database ${us(busy.databaseSeconds)} µs: a nonce at most, and the rest of a tenure for every two round trips beyond the first.
 - commits/s = calls/s × transactions a call + nodes × ${beat.writes.toFixed(1)} (each node says once a second that it is alive).
 - connections = ${STATEMENTS} × nodes + one for each lane that is held: calls/s × ${(held * 1_000).toFixed(0)} ms (a whole call; a node that had the lane last as well keeps it up to 20 ms longer), one a key when lanes are always busy. A node that waits for a lane waits on a connection too; a node has \`nonce.connections\` of them (20 if not set otherwise), so calls/s a node ≤ nonce.connections / ${(held * 1_000).toFixed(0)} ms.
 - database cores = calls/s × processor time a call + nodes × ${us(beat.seconds)} µs; cores a node = calls/s a node × processor time a call. A node uses one core: more than 1 in that column is more than it can do.

@@ -277,10 +277,9 @@ async function measureLoads(world, routes, idle) {
  */
 function summary(rounds, idle) {
   const latencies = rounds.flatMap((one) => one.latencies);
-  const sum = (/** @type {(one: Spent) => number} */ of) => rounds.reduce((total, one) => total + of(one), 0);
-  const [calls, seconds] = [sum((one) => one.calls), sum((one) => one.seconds)];
+  // The median: in some round the database cleans up behind all loads (autovacuum, a checkpoint, idle connections).
   const perCall = (/** @type {keyof Idle} */ what) =>
-    Math.max(0, sum((one) => one[what]) - idle[what] * seconds) / calls;
+    median(rounds.map((one) => Math.max(0, one[what] - idle[what] * one.seconds) / one.calls));
   return {
     perSecond: median(rounds.map((one) => one.calls / one.seconds)),
     p50: quantile(latencies, 0.5),

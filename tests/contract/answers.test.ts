@@ -28,7 +28,7 @@ withPostgres('PostgresAnswers, which several nodes share', () => {
   let server: PostgresServer;
   let url: string;
   beforeAll(async () => {
-    server = await PostgresServer.start();
+    server = await PostgresServer.start({ settings: { fsync: 'off' } });
     url = await server.freshDatabase();
   }, 60_000);
   afterAll(() => server.remove());

@@ -253,7 +253,7 @@ describe('nonces in a file', () => keepsItsPromises(() => Promise.resolve(new Fi
 withPostgres('nonces in PostgreSQL', () => {
   let server: PostgresServer;
   beforeAll(async () => {
-    server = await PostgresServer.start();
+    server = await PostgresServer.start({ settings: { fsync: 'off' } });
   }, 60_000);
   afterAll(() => server.remove());
   keepsItsPromises(() => PostgresPlace.make(server));

@@ -64,7 +64,7 @@ withPostgres('the schema', () => {
   let server: PostgresServer;
   const databases: Database[] = [];
   beforeAll(async () => {
-    server = await PostgresServer.start();
+    server = await PostgresServer.start({ settings: { fsync: 'off' } });
   }, 60_000);
   afterEach(async () => {
     for (const database of databases.splice(0)) await database.close();

@@ -51,7 +51,7 @@ withPostgres('the nonces in a database', () => {
   let folder: string;
 
   beforeAll(async () => {
-    server = await PostgresServer.start();
+    server = await PostgresServer.start({ settings: { fsync: 'off' } });
   }, 60_000);
   afterAll(() => server.remove());
   beforeEach(async () => {

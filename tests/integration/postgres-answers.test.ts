@@ -32,7 +32,7 @@ withPostgres('two nodes that share their answers', () => {
   let other: AnswersNode;
 
   beforeAll(async () => {
-    server = await PostgresServer.start();
+    server = await PostgresServer.start({ settings: { fsync: 'off' } });
     url = await server.freshDatabase();
   }, 60_000);
   afterAll(() => server.remove());

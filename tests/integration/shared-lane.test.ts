@@ -105,7 +105,7 @@ withPostgres('a lane that nodes share', () => {
   let url: string;
   let nodes: TestNode[] = [];
   beforeAll(async () => {
-    server = await PostgresServer.start();
+    server = await PostgresServer.start({ settings: { fsync: 'off' } });
   }, 60_000);
   afterAll(() => server.remove());
   beforeEach(async () => {

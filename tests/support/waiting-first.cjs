@@ -2,13 +2,6 @@ const Sequencer = require('@jest/test-sequencer').default;
 
 /** Files that wait for clocks and processes far longer than their size lets jest guess. */
 const WAITING = [
-  'integration/shared-lane',
-  'integration/postgres-server',
-  'integration/postgres-answers',
-  'integration/postgres-nodes',
-  'integration/postgres-ledger',
-  'integration/postgres-holds',
-  'contract/nonces',
   'integration/failures',
   'integration/repeats',
   'integration/pacing',
@@ -30,6 +23,13 @@ const WAITING = [
   'integration/process-disk',
   'integration/process-state-file',
   'integration/process-stop',
+  'integration/shared-lane',
+  'integration/postgres-server',
+  'integration/postgres-answers',
+  'integration/postgres-nodes',
+  'integration/postgres-ledger',
+  'integration/postgres-holds',
+  'contract/nonces',
 ];
 
 /**

@@ -80,7 +80,7 @@ it('a flipped byte is found at every offset, in the last line by its head', asyn
     writeFileSync(path, sound);
   }
   expect(missed).toEqual([]);
-});
+}, 60_000);
 
 it('a line that is removed, put in twice or changed whole is found where it is', async () => {
   await world.runs(6);
