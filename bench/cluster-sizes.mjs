@@ -8,7 +8,7 @@ const NODES = [10, 100];
 /** Kraken's own limits for what a key may call for ever, Starter and Pro (KRAKEN.md 3.1). */
 const SUSTAINED = [0.33, 1];
 /** Each node's connections for short statements. */
-const STATEMENTS = 4;
+const STATEMENTS = 8;
 /** More connections than this are better kept on several servers. */
 const MOST_CONNECTIONS = 500;
 
