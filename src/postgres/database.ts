@@ -210,8 +210,3 @@ class PooledSession implements Session {
 function streamOf(client: pg.PoolClient): { destroy(): void } | undefined {
   return (client as { readonly connection?: { readonly stream?: { destroy(): void } } }).connection?.stream;
 }
-
-/** A text as a literal of SQL, for statements that go without values. */
-export function literal(text: string): string {
-  return pg.escapeLiteral(text);
-}

@@ -13,7 +13,7 @@ import {
   takeStatement,
   TENURE,
 } from '../../src/nonce/lane-row.js';
-import { Database, DatabaseError, literal, type Values } from '../../src/postgres/database.js';
+import { Database, DatabaseError, type Values } from '../../src/postgres/database.js';
 import {
   grant,
   grantStatements,
@@ -190,12 +190,14 @@ withPostgres('the schema', () => {
     it('lanes can be made, held, drawn from, lifted and given back', async () => {
       const session = await proxy.session();
       await proxy.query(MAKE_LANE, ['global']);
-      await session.query(takeStatement({ lane: 'global', waitMs: 1_000, leaseMs: 5_000 }, literal));
+      await session.query(takeStatement({ lane: 'global', waitMs: 1_000, leaseMs: 5_000 }, proxy.literal));
       const draw: Values = ['global', 0, 1, 'run', 5n, '{}', null, null];
       expect(await proxy.query(DRAW_CLAIMED, draw)).toHaveLength(1);
       const again: Values = ['global', 1, 1, 'run', 5n, '{}', null, null, 'f'.repeat(16)];
       expect(await proxy.query(DRAW_OF_KEY, again)).toEqual([{ floor: '5' }]);
-      await session.query(giveStatement({ lane: 'global', tenure: 1n, run: 'run', state: {} }, literal));
+      await session.query(
+        giveStatement({ lane: 'global', tenure: 1n, run: 'run', state: {} }, proxy.literal),
+      );
       session.release();
       await proxy.query(FREE, ['global', 1, 'run', '{}']);
       expect(await proxy.query(TENURE, ['global'])).toEqual([{ tenure: '1' }]);
