@@ -2,11 +2,12 @@
 import { fork, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
-import { connect, createServer } from 'node:net';
+import { connect } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { DEMO_KEYS } from '../dist/sandbox/demo-keys.js';
+import { freePort } from '../tests/support/free-port.mjs';
 import { CALL_PATH, PROXY_ACCOUNT } from './bots.mjs';
 
 /** @typedef {import('node:child_process').ChildProcess} ChildProcess */
@@ -103,7 +104,7 @@ export class RunningProxy {
    */
   static async spawn(upstream, folder, more = {}) {
     const main = fileURLToPath(new URL('../dist/main.js', import.meta.url));
-    const [port, opsPort] = await freePorts();
+    const [port, opsPort] = [await freePort(), await freePort()];
     const config = join(mkdtempSync(join(folder, 'proxy-')), 'proxy.config.json');
     const account = DEMO_KEYS.find(({ account }) => account === PROXY_ACCOUNT);
     writeFileSync(
@@ -223,17 +224,4 @@ function isWhole(reply) {
   const [head = '', body] = reply.split('\r\n\r\n', 2);
   const [, length] = /^content-length: (\d+)$/im.exec(head) ?? [];
   return length !== undefined && body !== undefined && body.length >= Number(length);
-}
-
-/** Two ports that nobody listens on now. */
-async function freePorts() {
-  const servers = [createServer(), createServer()];
-  const ports = [];
-  for (const server of servers) {
-    await new Promise((resolve) => server.listen(0, '127.0.0.1', () => resolve(undefined)));
-    const address = server.address();
-    ports.push(address !== null && typeof address === 'object' ? address.port : 0);
-  }
-  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
-  return /** @type {[number, number]} */ (ports);
 }

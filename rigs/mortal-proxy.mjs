@@ -1,6 +1,5 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { createServer } from 'node:net';
 import { fileURLToPath } from 'node:url';
 
 /** @typedef {import('./chance.mjs').Chance} Chance */
@@ -133,20 +132,5 @@ export class MortalProxies {
   /** Ends all at once, for good. */
   end() {
     for (const one of this.all) one.end();
-  }
-}
-
-/** Below the ports that systems hand out: nobody else gets it while the proxy is dead. @param {Chance} chance */
-export async function freePort(chance) {
-  for (;;) {
-    const port = Math.floor(chance.between(12_000, 32_000));
-    const server = createServer();
-    const isFree = await new Promise((resolve) => {
-      server.once('error', () => resolve(false));
-      server.listen(port, '127.0.0.1', () => resolve(true));
-    });
-    if (!isFree) continue;
-    await new Promise((resolve) => server.close(resolve));
-    return port;
   }
 }

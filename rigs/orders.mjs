@@ -14,9 +14,10 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { DEMO_KEYS } from '../dist/sandbox/demo-keys.js';
 import { openSandbox } from '../dist/sandbox/sandbox.js';
+import { freePort } from '../tests/support/free-port.mjs';
 import { Book, Bot } from './bots.mjs';
 import { Chance } from './chance.mjs';
-import { freePort, MortalProxies, MortalProxy } from './mortal-proxy.mjs';
+import { MortalProxies, MortalProxy } from './mortal-proxy.mjs';
 import { reportOf } from './report.mjs';
 import { LONGEST_MS, Trouble } from './trouble.mjs';
 import { judge, storyOf } from './verdict.mjs';
@@ -68,7 +69,7 @@ async function openProxies(upstream) {
   const chance = new Chance(Date.now());
   const all = [];
   for (let number = 1; number <= NODES; number++) {
-    const [name, port] = [`proxy-${number}`, await freePort(chance)];
+    const [name, port] = [`proxy-${number}`, await freePort()];
     const config = writeConfig(name, upstream, port);
     all.push(new MortalProxy({ name, port, config, env: NODES > 1 ? { DATABASE_URL } : {} }));
   }

@@ -1,6 +1,7 @@
 import { copyFileSync, readdirSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
-import { closeWorldsLeftOpen, freePort, inWorld, until } from '../support/process-world.js';
+import { freePort } from '../support/free-port.mjs';
+import { closeWorldsLeftOpen, inWorld, until } from '../support/process-world.js';
 
 /** `CRASH_ROUNDS=200` for the long form. */
 const ROUNDS = Number(process.env.CRASH_ROUNDS ?? 6);

@@ -2,8 +2,9 @@ import { randomBytes } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { versionOf } from '../../src/postgres/migrations.js';
+import { freePort } from '../support/free-port.mjs';
 import { PostgresServer, withPostgres } from '../support/postgres.js';
-import { closeWorldsLeftOpen, freePort, inWorld, type ProcessWorld } from '../support/process-world.js';
+import { closeWorldsLeftOpen, inWorld, type ProcessWorld } from '../support/process-world.js';
 
 afterAll(closeWorldsLeftOpen);
 

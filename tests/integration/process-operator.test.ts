@@ -8,13 +8,13 @@ import { parseConfig } from '../../src/config.js';
 import { checkJournal } from '../../src/journal/journal-check.js';
 import { keyFingerprint } from '../../src/kraken/account.js';
 import { DEMO_KEYS } from '../../src/sandbox/demo-keys.js';
+import { freePort } from '../support/free-port.mjs';
 import { FakeSystemd, journalLines, Operator, ORDER, OrderBots } from '../support/operator-process.js';
 import {
   canMount,
   closeWorldsLeftOpen,
   expectFlawless,
   expectServed,
-  freePort,
   inWorld,
   MASTER,
   noncesAt,

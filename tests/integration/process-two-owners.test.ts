@@ -1,11 +1,11 @@
 import { hostname } from 'node:os';
 import { setTimeout as delay } from 'node:timers/promises';
+import { freePort } from '../support/free-port.mjs';
 import {
   closeWorldsLeftOpen,
   expectFlawless,
   expectNotOwner,
   expectServed,
-  freePort,
   inWorld,
   noncesAt,
   until,

@@ -1,13 +1,13 @@
 import { spawn, type ChildProcess } from 'node:child_process';
-import { randomBytes, randomInt } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
 import { closeSync, openSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { chown, copyFile, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import pg from 'pg';
 import { Caretaker } from './caretaker.js';
+import { freePort } from './free-port.mjs';
 import { ENVIRONMENT, programs, whyNot, type Programs, type RunAs } from './postgres-programs.js';
 
 /** Why no PostgreSQL can run here; undefined when it can. Printed visibly by withPostgres. */
@@ -392,30 +392,6 @@ async function rowsOf<Row>(client: pg.Client, sql: string): Promise<readonly Row
   const results = (await client.query(sql)) as pg.QueryResult | readonly pg.QueryResult[];
   const last = 'rows' in results ? results : results.at(-1);
   return (last?.rows ?? []) as Row[];
-}
-
-/**
- * A port below those which the kernel gives to outgoing connections: a client that tries again and again to reach a
- * server that is down would at some time get the server's own port, and keep it from starting.
- */
-async function freePort(host: string): Promise<number> {
-  const range = await readFile('/proc/sys/net/ipv4/ip_local_port_range', 'utf8');
-  const end = Math.max(Number.parseInt(range, 10), 20_000);
-  for (;;) {
-    const port = randomInt(10_000, end);
-    if (await isFree(port, host)) return port;
-  }
-}
-
-async function isFree(port: number, host: string): Promise<boolean> {
-  const server = createServer();
-  return await new Promise((resolve, reject) => {
-    server.once('error', (error: NodeJS.ErrnoException) => {
-      if (error.code === 'EADDRINUSE') resolve(false);
-      else reject(error);
-    });
-    server.listen(port, host, () => server.close(() => resolve(true)));
-  });
 }
 
 /** Runs a program to its end; rejects with what it says. */
