@@ -1,3 +1,5 @@
+import { availableParallelism } from 'node:os';
+
 /** @type {import('jest').Config} */
 export default {
   testEnvironment: 'node',
@@ -9,9 +11,10 @@ export default {
   extensionsToTreatAsEsm: ['.ts'],
   moduleNameMapper: { '^(\\.{1,2}/.*)\\.js$': '$1' },
   transform: { '^.+\\.ts$': ['ts-jest', { useESM: true }] },
-  testTimeout: 20_000,
+  // No wait of a test is so long: a machine that is busy with something else fails nothing.
+  testTimeout: 60_000,
   // Many tests wait for clocks and processes more than they compute.
-  maxWorkers: 4,
+  maxWorkers: Math.max(4, availableParallelism() - 1),
   testSequencer: '<rootDir>/tests/support/waiting-first.cjs',
   reporters: ['default', '<rootDir>/tests/support/closing-line.cjs'],
 };
