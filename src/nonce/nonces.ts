@@ -1,4 +1,5 @@
 import type { Claim } from '../answers/begun.js';
+import { ProxyError } from '../errors.js';
 
 /**
  * The nonces of every account: above all that were handed out before, by whatever process, and durable before they are
@@ -34,5 +35,12 @@ export class TakenOver extends Error {
   constructor() {
     super('another node has taken this call over');
     this.name = 'TakenOver';
+  }
+}
+
+/** A lane that is not ours any more: what was to be sent was not sent, and may be once the lane is ours again. */
+export class LaneLost extends ProxyError {
+  constructor(why: string, cause?: unknown) {
+    super('not-owner', why, { retryAfterSeconds: 1, ...(cause === undefined ? {} : { cause }) });
   }
 }

@@ -3,7 +3,7 @@ import { Lane } from '../../src/lane/lane.js';
 import { StartupWindow } from '../../src/lane/startup.js';
 import type { LaneState } from '../../src/lane/tenure.js';
 import { TakenOver } from '../../src/nonce/nonces.js';
-import { LaneLost } from '../../src/nonce/shared-lane.js';
+import { LaneLost } from '../../src/nonce/nonces.js';
 import { SharedLanes } from '../../src/nonce/shared-lanes.js';
 import { Database } from '../../src/postgres/database.js';
 import { Secret } from '../../src/secret.js';
