@@ -1,3 +1,4 @@
+import { connect } from 'node:net';
 import pg from 'pg';
 import { ProxyError } from '../errors.js';
 import type { Secret } from '../secret.js';
@@ -49,6 +50,10 @@ export interface Session {
 }
 
 const PATIENCE_MS = 5_000;
+/** A server that does not take a request to cancel within this, ms, is gone. */
+const CANCEL_MS = 2_000;
+/** PostgreSQL's code of a warning that has none of its own. */
+const WARNING = '01000';
 /** Idle connections are dropped after this: a firewall in between forgets them unseen. */
 const IDLE_MS = 30_000;
 
@@ -137,23 +142,27 @@ export class Database {
 }
 
 class PooledSession implements Session {
-  readonly #client: pg.PoolClient;
+  readonly #client: Client;
   readonly #patienceMs: number;
   readonly #onOver: (() => void) | undefined;
   readonly #listeners: ((error: DatabaseError) => void)[] = [];
   #isOver = false;
   #lost: DatabaseError | undefined;
+  #warning: string | undefined;
 
   constructor(client: pg.PoolClient, patienceMs: number, onOver: (() => void) | undefined) {
     this.#onOver = onOver;
-    this.#client = client;
+    this.#client = client as Client;
     this.#patienceMs = patienceMs;
     client.on('error', this.#onError);
     client.on('end', this.#onEnd);
+    client.on('notice', this.#onNotice);
   }
 
   async query<Row>(text: string, values?: Values, patienceMs = this.#patienceMs): Promise<readonly Row[]> {
-    if (this.#lost !== undefined) throw this.#lost;
+    const lost = this.#lost;
+    if (lost !== undefined) throw lost;
+    this.#warning = undefined;
     try {
       // pg's own type has not heard of its own option.
       const query = { text, query_timeout: patienceMs } as pg.QueryConfig;
@@ -161,12 +170,13 @@ class PooledSession implements Session {
       const result = await this.#client.query(
         values === undefined ? query : { ...query, values: [...values] },
       );
+      this.#throwIfWarned();
       const last: pg.QueryResult = Array.isArray(result) ? (result.at(-1) as pg.QueryResult) : result;
       return last.rows as Row[];
     } catch (cause) {
       const error = new DatabaseError(cause);
       // Without an answer nobody knows what it is doing: the next statement would wait for this one.
-      if (error.sqlState === undefined) this.#lose(error);
+      if (error.sqlState === undefined && this.#lose(error)) cancel(this.#client);
       throw error;
     }
   }
@@ -184,14 +194,26 @@ class PooledSession implements Session {
     this.#end(true);
   }
 
-  readonly #onError = (error: Error): void => this.#lose(new DatabaseError(error));
-  readonly #onEnd = (): void => this.#lose(new DatabaseError(new Error('the connection was closed')));
+  readonly #onError = (error: Error): void => void this.#lose(new DatabaseError(error));
+  readonly #onEnd = (): void => void this.#lose(new DatabaseError(new Error('the connection was closed')));
 
-  #lose(error: DatabaseError): void {
-    if (this.#lost !== undefined) return;
+  /** One that was waiting for its replica and was told to wait no longer says so, and that all is well. */
+  readonly #onNotice = ({ code, message = 'a warning' }: Notice): void => {
+    if (code === WARNING) this.#warning ??= message;
+  };
+
+  /** Committed there, but its replica may not have it: to us it was not done. */
+  #throwIfWarned(): void {
+    if (this.#warning === undefined) return;
+    throw Object.assign(new pg.DatabaseError(this.#warning, 0, 'error'), { code: WARNING });
+  }
+
+  /** False when it was lost before. */
+  #lose(error: DatabaseError): boolean {
+    if (this.#lost !== undefined) return false;
     this.#lost = error;
-    if (this.#isOver) return;
-    for (const listener of this.#listeners) listener(error);
+    if (!this.#isOver) for (const listener of this.#listeners) listener(error);
+    return true;
   }
 
   #end(isBroken: boolean): void {
@@ -199,14 +221,37 @@ class PooledSession implements Session {
     this.#isOver = true;
     this.#client.off('error', this.#onError);
     this.#client.off('end', this.#onEnd);
+    this.#client.off('notice', this.#onNotice);
     // A connection whose other end is silent would wait for it in vain.
-    if (isBroken) streamOf(this.#client)?.destroy();
+    if (isBroken) this.#client.connection.stream.destroy();
     this.#client.release(isBroken);
     this.#onOver?.();
   }
 }
 
-/** The socket of a connection, which pg has no public name for. */
-function streamOf(client: pg.PoolClient): { destroy(): void } | undefined {
-  return (client as { readonly connection?: { readonly stream?: { destroy(): void } } }).connection?.stream;
+type Notice = Parameters<Parameters<typeof pg.Client.prototype.on<'notice'>>[1]>[0];
+
+/** A pool's client as it is: pg's types know less of it. */
+interface Client extends pg.PoolClient, Pick<pg.Client, 'host' | 'port' | 'connection'> {
+  readonly processID: number | null;
+  readonly secretKey: number | null;
 }
+
+/**
+ * Has the server end what it does for a connection that is given up, as libpq's PQcancel does: a commit that waits for a
+ * replica would wait on, and keep its connection, long after ours is closed. No answer comes of it.
+ */
+function cancel({ host, port, processID, secretKey }: Client): void {
+  if (processID === null || secretKey === null) return;
+  const request = Buffer.alloc(16);
+  for (const [index, value] of [request.length, CANCEL_REQUEST, processID, secretKey].entries())
+    request.writeInt32BE(value, index * 4);
+  const socket = connect(host.startsWith('/') ? { path: `${host}/.s.PGSQL.${port}` } : { host, port });
+  socket.unref();
+  socket.setTimeout(CANCEL_MS, () => socket.destroy());
+  socket.on('error', () => undefined);
+  socket.end(request);
+}
+
+/** 1234 and 5678 in two halves: the protocol's number for it. */
+const CANCEL_REQUEST = 80_877_102;
