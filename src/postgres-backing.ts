@@ -69,8 +69,9 @@ export class PostgresBacking implements Backing {
    * where the database or the role was told otherwise.
    */
   async #checkDurability(): Promise<void> {
-    const [row] = await this.#database.query<{ commit: string; sync: string }>(
-      "SELECT current_setting('synchronous_commit') AS commit, current_setting('fsync') AS sync",
+    const [row] = await this.#database.query<{ commit: string; sync: string; told: string }>(
+      "SELECT current_setting('synchronous_commit') AS commit, current_setting('fsync') AS sync, " +
+        "current_setting('client_min_messages') AS told",
     );
     if (row?.commit === 'off' || row?.sync === 'off')
       throw new SchemaError(
@@ -79,6 +80,10 @@ export class PostgresBacking implements Backing {
       );
     if (row?.commit === 'local')
       this.#parts.log.warn('synchronous_commit is local: a failover may lose what a replica has not got yet');
+    if (row?.told === 'error')
+      this.#parts.log.warn(
+        'client_min_messages is error: a commit that somebody tells not to wait for its replica looks done',
+      );
   }
 
   get #silence(): Silence | undefined {

@@ -52,8 +52,8 @@ export interface Session {
 const PATIENCE_MS = 5_000;
 /** A server that does not take a request to cancel within this, ms, is gone. */
 const CANCEL_MS = 2_000;
-/** PostgreSQL's code of a warning that has none of its own. */
-const WARNING = '01000';
+/** Where in the server a commit is told to wait for its replica no longer: the warning has no code of its own. */
+const NOT_REPLICATED = 'SyncRepWaitForLSN';
 /** Idle connections are dropped after this: a firewall in between forgets them unseen. */
 const IDLE_MS = 30_000;
 
@@ -65,6 +65,8 @@ export class Database {
   /** Connections for lanes that are not taken. */
   #freeLanes: number;
   readonly #waiting: (() => void)[] = [];
+  /** Under way: the process must not end before they have left. */
+  readonly #cancels = new Set<Promise<void>>();
   #closing: Promise<void> | undefined;
 
   constructor({ url, lanes, statements = 4, patienceMs = PATIENCE_MS, name }: DatabaseOptions) {
@@ -126,7 +128,7 @@ export class Database {
   }
 
   async #close(): Promise<void> {
-    const ended = Promise.all([this.#statements.end(), this.#lanes.end()]);
+    const ended = Promise.all([this.#statements.end(), this.#lanes.end(), ...this.#cancels]);
     let timer: NodeJS.Timeout | undefined;
     const patience = new Promise((resolve) => (timer = setTimeout(resolve, this.#patienceMs)));
     await Promise.race([ended, patience]).finally(() => clearTimeout(timer));
@@ -134,32 +136,50 @@ export class Database {
 
   async #open(pool: pg.Pool, onEnd?: () => void): Promise<Session> {
     try {
-      return new PooledSession(await pool.connect(), this.#patienceMs, onEnd);
+      return new PooledSession(await pool.connect(), {
+        patienceMs: this.#patienceMs,
+        onOver: onEnd,
+        onGivenUp: (client) => this.#cancel(client),
+      });
     } catch (error) {
       throw new DatabaseError(error);
     }
   }
+
+  #cancel(client: Client): void {
+    const cancelled = cancel(client).finally(() => this.#cancels.delete(cancelled));
+    this.#cancels.add(cancelled);
+  }
+}
+
+interface PooledSessionParts {
+  readonly patienceMs: number;
+  readonly onOver: (() => void) | undefined;
+  /** The server may still be busy with what was asked of it. */
+  readonly onGivenUp: (client: Client) => void;
 }
 
 class PooledSession implements Session {
   readonly #client: Client;
-  readonly #patienceMs: number;
-  readonly #onOver: (() => void) | undefined;
+  readonly #parts: PooledSessionParts;
   readonly #listeners: ((error: DatabaseError) => void)[] = [];
   #isOver = false;
   #lost: DatabaseError | undefined;
   #warning: string | undefined;
 
-  constructor(client: pg.PoolClient, patienceMs: number, onOver: (() => void) | undefined) {
-    this.#onOver = onOver;
+  constructor(client: pg.PoolClient, parts: PooledSessionParts) {
     this.#client = client as Client;
-    this.#patienceMs = patienceMs;
+    this.#parts = parts;
     client.on('error', this.#onError);
     client.on('end', this.#onEnd);
     client.on('notice', this.#onNotice);
   }
 
-  async query<Row>(text: string, values?: Values, patienceMs = this.#patienceMs): Promise<readonly Row[]> {
+  async query<Row>(
+    text: string,
+    values?: Values,
+    patienceMs = this.#parts.patienceMs,
+  ): Promise<readonly Row[]> {
     const lost = this.#lost;
     if (lost !== undefined) throw lost;
     this.#warning = undefined;
@@ -176,7 +196,7 @@ class PooledSession implements Session {
     } catch (cause) {
       const error = new DatabaseError(cause);
       // Without an answer nobody knows what it is doing: the next statement would wait for this one.
-      if (error.sqlState === undefined && this.#lose(error)) cancel(this.#client);
+      if (error.sqlState === undefined && this.#lose(error)) this.#parts.onGivenUp(this.#client);
       throw error;
     }
   }
@@ -198,14 +218,14 @@ class PooledSession implements Session {
   readonly #onEnd = (): void => void this.#lose(new DatabaseError(new Error('the connection was closed')));
 
   /** One that was waiting for its replica and was told to wait no longer says so, and that all is well. */
-  readonly #onNotice = ({ code, message = 'a warning' }: Notice): void => {
-    if (code === WARNING) this.#warning ??= message;
+  readonly #onNotice = ({ routine, message = NOT_REPLICATED }: Notice): void => {
+    if (routine === NOT_REPLICATED) this.#warning = message;
   };
 
   /** Committed there, but its replica may not have it: to us it was not done. */
   #throwIfWarned(): void {
     if (this.#warning === undefined) return;
-    throw Object.assign(new pg.DatabaseError(this.#warning, 0, 'error'), { code: WARNING });
+    throw new Error(this.#warning);
   }
 
   /** False when it was lost before. */
@@ -225,7 +245,7 @@ class PooledSession implements Session {
     // A connection whose other end is silent would wait for it in vain.
     if (isBroken) this.#client.connection.stream.destroy();
     this.#client.release(isBroken);
-    this.#onOver?.();
+    this.#parts.onOver?.();
   }
 }
 
@@ -239,9 +259,10 @@ interface Client extends pg.PoolClient, Pick<pg.Client, 'host' | 'port' | 'conne
 
 /**
  * Has the server end what it does for a connection that is given up, as libpq's PQcancel does: a commit that waits for a
- * replica would wait on, and keep its connection, long after ours is closed. No answer comes of it.
+ * replica would wait on, and keep its connection, long after ours is closed. No answer comes of it. Resolves when the
+ * server has taken it, or does not.
  */
-function cancel({ host, port, processID, secretKey }: Client): void {
+async function cancel({ host, port, processID, secretKey }: Client): Promise<void> {
   if (processID === null || secretKey === null) return;
   const request = Buffer.alloc(16);
   for (const [index, value] of [request.length, CANCEL_REQUEST, processID, secretKey].entries())
@@ -250,7 +271,9 @@ function cancel({ host, port, processID, secretKey }: Client): void {
   socket.unref();
   socket.setTimeout(CANCEL_MS, () => socket.destroy());
   socket.on('error', () => undefined);
-  socket.end(request);
+  // The server closes it without a word.
+  socket.resume().end(request);
+  await new Promise((resolve) => socket.once('close', resolve));
 }
 
 /** 1234 and 5678 in two halves: the protocol's number for it. */
