@@ -24,7 +24,6 @@ const WAITING = [
   'integration/process-state-file',
   'integration/process-stop',
   'integration/shared-lane',
-  'integration/postgres-server',
   'integration/postgres-answers',
   'integration/postgres-nodes',
   'integration/postgres-ledger',
