@@ -147,7 +147,9 @@ export class Database {
   }
 
   #cancel(client: Client): void {
-    const cancelled = cancel(client).finally(() => this.#cancels.delete(cancelled));
+    const cancelled = cancel(client)
+      .catch(() => undefined)
+      .finally(() => this.#cancels.delete(cancelled));
     this.#cancels.add(cancelled);
   }
 }
@@ -253,8 +255,8 @@ type Notice = Parameters<Parameters<typeof pg.Client.prototype.on<'notice'>>[1]>
 
 /** A pool's client as it is: pg's types know less of it. */
 interface Client extends pg.PoolClient, Pick<pg.Client, 'host' | 'port' | 'connection'> {
-  readonly processID: number | null;
-  readonly secretKey: number | null;
+  readonly processID: unknown;
+  readonly secretKey: unknown;
 }
 
 /**
@@ -263,7 +265,8 @@ interface Client extends pg.PoolClient, Pick<pg.Client, 'host' | 'port' | 'conne
  * server has taken it, or does not.
  */
 async function cancel({ host, port, processID, secretKey }: Client): Promise<void> {
-  if (processID === null || secretKey === null) return;
+  // Not every pooler has them, and later protocols have longer ones.
+  if (typeof processID !== 'number' || typeof secretKey !== 'number') return;
   const request = Buffer.alloc(16);
   for (const [index, value] of [request.length, CANCEL_REQUEST, processID, secretKey].entries())
     request.writeInt32BE(value, index * 4);
