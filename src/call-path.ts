@@ -2,13 +2,12 @@ import { Attempt } from './calls/attempt.js';
 import { CallMemory } from './calls/call-memory.js';
 import type { Answers } from './answers/known-answers.js';
 import type { Clients } from './clients.js';
-import { steadyWallNow } from './clocks.js';
 import type { Config, CounterLimits } from './config.js';
 import { ProxyError } from './errors.js';
 import type { Account } from './kraken/account.js';
 import type { Accounts } from './kraken/accounts.js';
 import { endpointOf, type Endpoint } from './kraken/endpoints.js';
-import { KrakenClock } from './kraken/kraken-clock.js';
+import type { KrakenClock } from './kraken/kraken-clock.js';
 import type { SystemStatus } from './kraken/system-status.js';
 import type { Upstream, UpstreamReply } from './kraken/transport.js';
 import type { TripReason } from './kraken/outcome.js';
@@ -50,6 +49,7 @@ export interface CallPathParts {
   readonly startup: StartupWindow;
   readonly tenures: Tenures;
   readonly status: Pick<SystemStatus, 'suspect' | 'problem'>;
+  readonly clock: KrakenClock;
   /** A connection for the calls of one lane. */
   readonly connect: () => Upstream;
   readonly events: CallPathEvents;
@@ -121,7 +121,7 @@ const REARM_MS = 1_000;
 
 /** Opens all parts that a private call meets. */
 export function openCallPath(parts: CallPathParts): CallPath {
-  const { config, accounts, events, nonces, status, startup, holds } = parts;
+  const { config, accounts, clock, events, nonces, status, startup, holds } = parts;
   const nameOf = (fingerprint: string): string => accounts.withKey(fingerprint)?.name ?? '';
   const keyOf = (name: string): string => accounts.named(name)?.fingerprint ?? '';
   const tier = (account: string): Config['accounts'][number]['tier'] =>
@@ -139,7 +139,6 @@ export function openCallPath(parts: CallPathParts): CallPath {
   );
   const recent = new RecentOrders();
   const engine = new EngineCounter({ limitsOf: (account) => counterLimits(account).engine, orders: recent });
-  const clock = new KrakenClock({ onSkew: events.skew, wallNow: steadyWallNow });
   // A call that costs nothing neither waits nor counts.
   const costOf = ({ name, cost }: Endpoint): number =>
     config.pacing.enabled ? (config.pacing.costs[name] ?? cost) : 0;

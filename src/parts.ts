@@ -1,10 +1,12 @@
 import { openCallPath, type CallPath } from './call-path.js';
+import { steadyWallNow } from './clocks.js';
 import { describeTuning, type Config } from './config.js';
 import { openDoctor } from './doctor-ward.js';
 import type { KeyDoctor } from './doctor/key-doctor.js';
 import { TwinAlarm } from './doctor/twin-alarm.js';
 import { createEvents } from './events.js';
 import { InForce } from './in-force.js';
+import { KrakenClock } from './kraken/kraken-clock.js';
 import { Upstream } from './kraken/transport.js';
 import { StartupWindow } from './lane/startup.js';
 import { liveView } from './live-view.js';
@@ -40,6 +42,8 @@ export interface Parts {
   readonly publicSide: PublicSide;
   readonly publicApi: PublicApi;
   readonly doctor: KeyDoctor;
+  /** Asks Kraken for its time; rejects without a good answer. */
+  readonly askTime: () => Promise<unknown>;
 }
 
 /** Opens what calls meet, and those who look on: nothing is listened on, and no file is touched yet. */
@@ -73,11 +77,16 @@ export function openParts({ log, version, run, url, userAgent, ...options }: Par
   const events = createEvents({ log, metrics, history, recent, journal, onInvalidNonce });
 
   // The path of a call, its parts in the order in which it meets them.
-  const publicSide = openPublicSide({ url, userAgent, log, config: () => inForce.config });
+  const clock = new KrakenClock({ onSkew: events.skew, wallNow: steadyWallNow });
+  const publicSide = openPublicSide({
+    ...{ url, userAgent, log },
+    config: () => inForce.config,
+    onDate: (...seen) => clock.observe(...seen),
+  });
   const { status, market, upstream, budget } = publicSide;
   const startup = new StartupWindow(liveView(() => inForce.config.startup));
   const path = openCallPath({
-    ...{ nonces, answers, holds, startup, status, events, tenures: state.tenures },
+    ...{ nonces, answers, holds, startup, status, clock, events, tenures: state.tenures },
     config: liveView(() => inForce.config),
     accounts: inForce.accounts,
     clients: inForce.clients,
@@ -87,5 +96,5 @@ export function openParts({ log, version, run, url, userAgent, ...options }: Par
   const publicApi = new PublicApi({ upstream, budget, record: events.record });
   const askTime = (): Promise<Buffer> => publicSide.ask('/0/public/Time');
   const doctor = openDoctor({ inForce, path, holds, twins, askTime, log, journal });
-  return { inForce, metrics, history, recent, state, startup, path, publicSide, publicApi, doctor };
+  return { inForce, metrics, history, recent, state, startup, path, publicSide, publicApi, doctor, askTime };
 }

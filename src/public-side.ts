@@ -1,3 +1,4 @@
+import { steadyWallNow } from './clocks.js';
 import type { Config } from './config.js';
 import { KrakenMarket } from './kraken/market.js';
 import { SystemStatus } from './kraken/system-status.js';
@@ -26,11 +27,13 @@ export interface PublicSideOptions {
   /** May change while it runs. */
   readonly config: () => Pick<Config, 'upstream' | 'publicCalls' | 'queue'>;
   readonly log: Log;
+  /** The `Date` of a reply to a question of the proxy's own, and when that was sent and answered, unix ms. */
+  readonly onDate: (date: string | undefined, sentAt: number, receivedAt: number) => void;
 }
 
 const PUBLIC_CONNECTIONS = 8;
 
-export function openPublicSide({ url, userAgent, config, log }: PublicSideOptions): PublicSide {
+export function openPublicSide({ url, userAgent, config, log, onDate }: PublicSideOptions): PublicSide {
   const { timeoutMs } = config().upstream;
   const budget = new PublicBudget(
     liveView(() => ({ ...config().publicCalls, maxWaitMs: config().queue.maxWaitMs })),
@@ -41,7 +44,9 @@ export function openPublicSide({ url, userAgent, config, log }: PublicSideOption
   const ask = async (path: string): Promise<Buffer> => {
     budget.takeNow();
     const headers = { 'user-agent': userAgent };
-    const { status, body } = await own.send({ method: 'GET', path, headers, body: null });
+    const sentAt = steadyWallNow();
+    const { status, headers: told, body } = await own.send({ method: 'GET', path, headers, body: null });
+    onDate(typeof told.date === 'string' ? told.date : undefined, sentAt, steadyWallNow());
     if (status !== 200) throw new Error(`${path} was answered with HTTP ${status}`);
     return body;
   };

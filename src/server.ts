@@ -59,6 +59,8 @@ export interface Server {
 
 /** For answers that are written already to reach their clients. */
 const LAST_ANSWERS_MS = 250;
+/** Kraken's time may take so long at the start. */
+const TIME_WITHIN_MS = 1_000;
 /** Beyond an attempt's own timeout, for its answer to reach the client. */
 const CLOSE_GRACE_MS = 1_000;
 
@@ -136,6 +138,8 @@ export async function openServer(options: ServerOptions): Promise<Server> {
   const own = async (): Promise<void> => {
     explain('starting', 'the nonce state is being opened');
     const { standby } = config.nonce;
+    // A node that joins others has calls at once, and what it leaves behind others have to judge by Kraken's clock.
+    const asked = config.nonce.store === 'postgres' ? parts.askTime().catch(() => undefined) : undefined;
     const { place, isShared, othersServe } = await state.own({
       signal: stop.signal,
       onWaiting: (holder) => {
@@ -151,6 +155,7 @@ export async function openServer(options: ServerOptions): Promise<Server> {
         onFatal(error);
       },
     });
+    await Promise.race([asked, delay(TIME_WITHIN_MS, undefined, { ref: false })]);
     startup.start();
     void othersServe.then((yes) => startup.settle(yes));
     explained.delete('starting');

@@ -10,6 +10,7 @@ import { Listener } from './http/listener.js';
 import { Holds } from './holds/holds.js';
 import { createAccount } from './kraken/account.js';
 import { Accounts } from './kraken/accounts.js';
+import { KrakenClock } from './kraken/kraken-clock.js';
 import { Upstream } from './kraken/transport.js';
 import { StartupWindow } from './lane/startup.js';
 import { UNNAMED_RULES } from './policy/unnamed-rules.js';
@@ -79,6 +80,7 @@ export async function warmUp(
       forgetOpenOrders: () => undefined,
     },
     tenures: SOLE_TENURES,
+    clock: new KrakenClock(),
     nonces: { draw: () => 1n, lift: () => Promise.resolve(), assertOwned: () => undefined },
     events: {
       record: () => undefined,

@@ -13,8 +13,6 @@ const LEAST_MS = 3_000;
 const MOST_MS = 57_000;
 /** What is to be kept of a call may take so long to be written before it begins to wait. */
 const DISK_MS = 5_000;
-/** A machine's clock that nobody has set yet may be off by so much. */
-const UNKNOWN_CLOCK_MS = 600_000;
 
 export interface OrderSafetyOptions {
   /** Orders are given what they need to be found again. */
@@ -124,17 +122,16 @@ export class SafeOrder {
    * What is in doubt about a call that may have been sent by a process that is no more: it was to be sent within
    * `withinMs`.
    */
-  doubtFrom(clock: Pick<KrakenClock, 'earliest' | 'latest' | 'isKnown'>, withinMs: number): Doubt {
+  doubtFrom(clock: Pick<KrakenClock, 'leastThinkable' | 'latest'>, withinMs: number): Doubt {
     const last = clock.latest() + DISK_MS + withinMs + LEAST_MS;
     const until = this.#addsDeadline ? last : this.#clientDeadline;
     const { identity } = this;
     const account = this.#account;
     // Before Kraken has shown its clock ours may be wrong by more than is assumed: an order that is there must be found.
-    const sentAt = clock.earliest() - (clock.isKnown ? 0 : UNKNOWN_CLOCK_MS);
     return {
       account,
       identity,
-      sentAt,
+      sentAt: clock.leastThinkable(),
       until: typeof until === 'number' ? until : undefined,
     };
   }

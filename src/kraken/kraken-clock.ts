@@ -22,6 +22,8 @@ const DRIFT = 0.0002;
 
 /** Until Kraken has said something, its clock is taken to be right within this. */
 const UNKNOWN = { low: -NO_SKEW_MS, high: NO_SKEW_MS };
+/** A machine's clock that nobody has set yet may be off by so much. */
+const UNSET_MS = 600_000;
 
 const HTTP_DATE = /^[A-Z][a-z]{2}, \d{2} [A-Z][a-z]{2} \d{4} \d{2}:\d{2}:\d{2} GMT$/;
 
@@ -37,6 +39,8 @@ export class KrakenClock {
   #believed: Span | undefined;
   /** What the latest calls say that disagree with what is believed. */
   #suspected: Span | undefined;
+  /** Of all that was said before anything is believed, what puts Kraken's clock furthest back. */
+  #lowest: Span | undefined;
   #offsetMs = 0;
   #toldMs = 0;
   // Calls of one second: the first tells the earliest that the second can have begun, the last when it had not ended.
@@ -72,6 +76,18 @@ export class KrakenClock {
     return wall + low - Math.abs(wall - at) * DRIFT;
   }
 
+  /**
+   * The least that it may show now by the worst that can be thought of: before two replies have agreed, either our clock
+   * is right or one of the replies; before the first one ours may be far off. Unix ms.
+   */
+  leastThinkable(): number {
+    if (this.#believed !== undefined) return this.earliest();
+    if (this.#lowest === undefined) return this.earliest() - UNSET_MS;
+    const wall = this.#wallNow();
+    const { low, at } = this.#lowest;
+    return Math.min(this.earliest(), wall + low - Math.abs(wall - at) * DRIFT);
+  }
+
   /** The most that it may show now, unix ms. */
   latest(): number {
     const wall = this.#wallNow();
@@ -102,6 +118,7 @@ export class KrakenClock {
         this.#suspected = undefined;
       return;
     }
+    if (this.#lowest === undefined || span.low < this.#lowest.low) this.#lowest = span;
     const confirmed = this.#suspected && overlap(this.#suspected, span);
     if (confirmed !== undefined) this.#believed = confirmed;
     this.#suspected = confirmed === undefined ? span : undefined;

@@ -283,6 +283,49 @@ describe('what is no observation', () => {
   });
 });
 
+describe("the least that Kraken's clock may show, before two replies have agreed", () => {
+  const seenFrom = (world: World): number => world.wall + world.offset - world.clock.leastThinkable();
+
+  it('is never above what it shows when our clock was not set yet, and nothing was heard', () => {
+    fc.assert(
+      fc.property(fc.integer({ min: -590_000, max: 590_000 }), (offset) => {
+        expect(seenFrom(new World(offset))).toBeGreaterThanOrEqual(0);
+      }),
+    );
+  });
+
+  it('is not above it either, and close below, after one true reply, whatever our clock shows', () => {
+    fc.assert(
+      fc.property(anyOffset, trip(3_000), ms(5_000), (offset, first, later) => {
+        const world = new World(offset);
+        world.call(first);
+        world.wall += later;
+        expect(seenFrom(world)).toBeGreaterThanOrEqual(0);
+        const vague = 2_000 + first.out + first.back + later * 0.0002;
+        expect(seenFrom(world)).toBeLessThanOrEqual(Math.max(0, offset) + vague + 1);
+      }),
+    );
+  });
+
+  it('is not above it after replies that lie, as long as our clock is right or one of them is true', () => {
+    fc.assert(
+      fc.property(fc.integer({ min: -2_000, max: 2_000 }), anyOffset, trip(3_000), (offset, error, first) => {
+        const world = new World(offset);
+        world.call(first, error);
+        expect(seenFrom(world)).toBeGreaterThanOrEqual(0);
+      }),
+    );
+    fc.assert(
+      fc.property(anyOffset, fc.integer({ min: 10_000, max: 1e9 }), trip(3_000), (offset, error, first) => {
+        const world = new World(offset);
+        world.call(first);
+        world.call(first, error);
+        expect(seenFrom(world)).toBeGreaterThanOrEqual(0);
+      }),
+    );
+  });
+});
+
 it('asks the system for the time where it is given no clock', () => {
   const before = Date.now();
   const now = new KrakenClock().now();

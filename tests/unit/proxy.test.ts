@@ -6,6 +6,7 @@ import { ProxyError } from '../../src/errors.js';
 import { Holds } from '../../src/holds/holds.js';
 import { createAccount } from '../../src/kraken/account.js';
 import { Accounts } from '../../src/kraken/accounts.js';
+import { KrakenClock } from '../../src/kraken/kraken-clock.js';
 import { Upstream } from '../../src/kraken/transport.js';
 import { StartupWindow } from '../../src/lane/startup.js';
 import { SOLE_TENURES } from '../../src/lane/tenure.js';
@@ -49,6 +50,7 @@ it('a nonce that was drawn while the state was ours is not used once it is anoth
     answers: new OwnedAnswers(),
     startup: new StartupWindow(config.startup),
     tenures: SOLE_TENURES,
+    clock: new KrakenClock(),
     status: { suspect: () => undefined, problem: undefined },
     connect: () => new Upstream({ url: sandbox.url, timeoutMs: 5_000, connections: 1 }),
     events: {
