@@ -113,6 +113,7 @@ async function learnClock(client: TestClient): Promise<void> {
 
 async function placed(client: TestClient): Promise<string> {
   const { json } = await post(client, 'AddOrder', ORDER);
+  expect(json?.error).toEqual([]);
   return (json?.result as { txid: [string] }).txid[0];
 }
 
